@@ -1,0 +1,41 @@
+# naq: the commands a newcomer needs. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A virtual environment with naq (editable) and everything tests and checks need.
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+up: $(STAMP) ## Set up and run supervisor.toml: nats, two workers, a producer
+	@exec $(BIN)/naq up supervisor.toml
+
+test: $(STAMP) ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, layers and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/flake8 naq tests examples benchmarks
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## Measure throughput, latency and start-up on this machine
+	@$(BIN)/python -m benchmarks
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and run-time files
+	rm -rf $(VENV) .naq

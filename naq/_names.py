@@ -1,0 +1,129 @@
+"""What things are called on the server: streams, subjects, consumers, and which names are allowed.
+
+The layout, and why it is this one, is in docs/design/nats-layout.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from naq.exceptions import ConfigurationError
+
+__all__ = ["PRIORITY", "Names", "check_job_id", "check_queue", "new_id", "new_ids"]
+
+PRIORITY = "normal"  # the subject has the place for high and low; they come with priorities
+
+_QUEUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# One NATS subject token: no dot, wildcard, white space or control character.
+_JOB_ID = re.compile(r"[!-)+,\-/-=?-~]{1,128}")
+
+
+def check_queue(name: object) -> str:
+    """Return ``name`` if it can name a queue.
+
+    Raises:
+        ConfigurationError: it is not 1 to 64 of ``A-Z a-z 0-9 _ -``.
+    """
+    if isinstance(name, str) and _QUEUE.fullmatch(name):
+        return name
+    raise ConfigurationError(
+        f"queue name {name!r} is not allowed: use 1 to 64 letters, digits, '_' or '-'"
+    )
+
+
+def check_job_id(job_id: object) -> str:
+    """Return ``job_id`` if it can be one.
+
+    Raises:
+        ConfigurationError: it is not 1 to 128 printable ASCII characters without ``.``, ``*``,
+            ``>`` or white space.
+    """
+    if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id):
+        return job_id
+    raise ConfigurationError(
+        f"job id {job_id!r} is not allowed: use 1 to 128 printable ASCII characters "
+        "other than '.', '*', '>' and spaces"
+    )
+
+
+def new_id() -> str:
+    """Return a new random id: 24 hexadecimal digits, 96 bits."""
+    return os.urandom(12).hex()
+
+
+def new_ids(count: int) -> list[str]:
+    """``count`` new ids for the price of one system call."""
+    digits = os.urandom(12 * count).hex()
+    return [digits[i : i + 24] for i in range(0, 24 * count, 24)]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Every name on the server, under one prefix, so that several naqs can share a server."""
+
+    prefix: str = "naq"
+
+    @property
+    def jobs_stream(self) -> str:
+        """The work queue: runnable and delayed jobs."""
+        return self.prefix.upper()
+
+    @property
+    def results_stream(self) -> str:
+        """Results and dead letters."""
+        return f"{self.prefix.upper()}_R"
+
+    @property
+    def workers_bucket(self) -> str:
+        """Presence of workers."""
+        return f"{self.prefix}_workers"
+
+    @property
+    def event_root(self) -> str:
+        """Where the server republishes what it stored in the results stream."""
+        return f"{self.prefix}ev"
+
+    def job(self, queue: str, job_id: str) -> str:
+        """Subject of a runnable job."""
+        return f"{self.prefix}.j.{queue}.{PRIORITY}.{job_id}"
+
+    def delayed(self, queue: str, job_id: str) -> str:
+        """Subject of a job that waits for its time."""
+        return f"{self.prefix}.s.{queue}.{job_id}"
+
+    def result(self, job_id: str) -> str:
+        """Subject of what is known of a job's end (or of its last failed attempt)."""
+        return f"{self.prefix}.r.{job_id}"
+
+    def result_event(self, job_id: str) -> str:
+        """Where a result is heard of the moment it is stored."""
+        return f"{self.event_root}.r.{job_id}"
+
+    def dead_letter(self, queue: str, job_id: str) -> str:
+        """Subject of a dead letter."""
+        return f"{self.prefix}.d.{queue}.{job_id}"
+
+    def queue_filter(self, queue: str) -> str:
+        """Filter of a queue's consumer; the only wildcard a purge may use."""
+        return f"{self.prefix}.j.{queue}.{PRIORITY}.>"
+
+    def consumer(self, queue: str) -> str:
+        """Durable name of a queue's consumer, shared by all its workers."""
+        return f"q_{queue}_{PRIORITY}"
+
+    def queue_of_consumer(self, consumer: str) -> str | None:
+        """The queue a consumer belongs to, or None when it is not a queue's."""
+        tail = f"_{PRIORITY}"
+        if consumer.startswith("q_") and consumer.endswith(tail):
+            return consumer[2 : -len(tail)]
+        return None
+
+    def control(self, verb: str, target: str = "") -> str:
+        """Core subject of a command to workers: ``where``, ``cancel``, ``ping``."""
+        return f"{self.prefix}ctl.{verb}.{target}" if target else f"{self.prefix}ctl.{verb}"
+
+    def presence(self, worker_id: str) -> str:
+        """Key-value subject of a worker's presence."""
+        return f"$KV.{self.workers_bucket}.{worker_id}"

@@ -1,0 +1,144 @@
+"""Every error naq raises, as one tree.
+
+A caller's mistake (:class:`ConfigurationError`), a peer that cannot be reached
+(:class:`NaqConnectionError`) and a job's own end (:class:`JobError`) never share a class.
+Foreign exceptions are mapped where they enter and chained with ``from``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "DuplicateJobError",
+    "JobCancelledError",
+    "JobError",
+    "JobExecutionError",
+    "JobExpiredError",
+    "JobNotFoundError",
+    "JobTimeoutError",
+    "NaqConnectionError",
+    "NaqException",
+    "PayloadTooLargeError",
+    "SerializationError",
+    "ServerRefusedError",
+    "SupervisorError",
+]
+
+
+class NaqException(Exception):  # noqa: N818 - the name is part of the public contract
+    """Base of everything naq raises on purpose."""
+
+
+class ConfigurationError(NaqException):
+    """A value given by the caller, a file or the environment cannot be used.
+
+    Attributes:
+        problems: every problem found, one line each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class NaqConnectionError(NaqException):
+    """No usable NATS server: not there, too old, without JetStream, or refusing us."""
+
+
+class ServerRefusedError(NaqConnectionError):
+    """The server answered a request with an error.
+
+    Attributes:
+        code: JetStream's ``err_code`` (for example 10071: wrong last sequence), 0 if it sent none.
+        description: the server's own words.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, description: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.description = description
+
+
+class SerializationError(NaqException):
+    """A function, argument or result cannot be turned into bytes, or back."""
+
+
+class PayloadTooLargeError(SerializationError):
+    """A message is larger than the server's ``max_payload``; it was not sent.
+
+    Attributes:
+        size: bytes of headers and body.
+        limit: bytes the server takes.
+    """
+
+    def __init__(self, message: str, *, size: int, limit: int) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
+
+
+class JobError(NaqException):
+    """Base of the ends a job can come to, other than a value."""
+
+    def __init__(self, message: str, *, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobNotFoundError(JobError):
+    """No job, result or dead letter with this id is known to the server."""
+
+
+class DuplicateJobError(JobError):
+    """The job is queued or running already, and the caller asked not to accept that."""
+
+
+class JobExecutionError(JobError):
+    """The job failed for good: its attempts are spent, or retrying was pointless.
+
+    Attributes:
+        error_type: qualified name of the remote exception, for example ``builtins.ValueError``.
+        error_message: its text.
+        traceback: the remote traceback as text, empty when there was none.
+        attempts: how often the job was tried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str = "",
+        error_type: str = "",
+        error_message: str = "",
+        traceback: str = "",
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, job_id=job_id)
+        self.error_type = error_type
+        self.error_message = error_message
+        self.traceback = traceback
+        self.attempts = attempts
+
+
+class JobTimeoutError(JobExecutionError):
+    """The job ran longer than its own ``timeout`` and was stopped."""
+
+
+class JobCancelledError(JobError):
+    """The job was cancelled before it came to a result."""
+
+
+class JobExpiredError(JobError):
+    """The job was not started before its ``expires`` and never will be."""
+
+
+class SupervisorError(NaqException):
+    """The supervisor cannot do what was asked: not running, already running, unknown service.
+
+    Attributes:
+        exit_code: what a command line should exit with.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
