@@ -1,0 +1,162 @@
+"""What a person reads: tables on a terminal, plain text in a pipe, JSON, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naq.exceptions import (
+    ConfigurationError,
+    JobNotFoundError,
+    NaqConnectionError,
+    NaqException,
+    ServerRefusedError,
+    SupervisorError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "EX_CONFIG",
+    "EX_NOINPUT",
+    "EX_SOFTWARE",
+    "EX_UNAVAILABLE",
+    "ago",
+    "broken_pipe",
+    "error",
+    "line",
+    "print_json",
+    "say",
+    "table",
+    "usage_error",
+]
+
+# sysexits.h names; docs/cli.md lists which command uses which.
+EX_USAGE = 2
+EX_NOINPUT = 66
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_CONFIG = 78
+
+
+def say(text: object = "") -> None:
+    """Print one line of result to stdout."""
+    print(text, flush=True)  # noqa: T201 - this module is where printing happens
+
+
+def line(text: str) -> None:
+    """Print one line about what is going on to stderr."""
+    print(f"naq: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def error(exc: BaseException, *, debug: bool = False) -> int:
+    """Print ``exc`` as one line on stderr (with its traceback if ``debug``); return the exit code."""
+    if debug:
+        traceback.print_exception(exc)
+    for problem in exc.problems if isinstance(exc, ConfigurationError) else (str(exc),):
+        line(" ".join(problem.split()) or type(exc).__name__)
+    return exit_code(exc)
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code that stands for ``exc``."""
+    match exc:
+        case SupervisorError():
+            return exc.exit_code
+        case JobNotFoundError():
+            return EX_NOINPUT
+        case ServerRefusedError():
+            return 1
+        case NaqConnectionError():
+            return EX_UNAVAILABLE
+        case ConfigurationError():
+            return EX_USAGE
+        case NaqException() | TimeoutError():
+            return 1
+        case _:
+            return EX_SOFTWARE
+
+
+def usage_error(exc: Exception) -> int:
+    """Print what was wrong with the command line; return 2."""
+    line(" ".join(str(exc).split()))
+    return EX_USAGE
+
+
+def broken_pipe() -> int:
+    """Whoever read our output has gone: end quietly, as ``head`` expects."""
+    # The interpreter flushes stdout at exit and would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document; datetimes become ISO 8601 in UTC."""
+    text = msgspec.json.encode(value, enc_hook=repr)
+    if sys.stdout.isatty():
+        text = msgspec.json.format(text, indent=2)
+    say(text.decode())
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", title: str = ""
+) -> None:
+    """Print rows: a rich table on a terminal, aligned plain text in a pipe.
+
+    Args:
+        columns: headings, upper case by habit.
+        rows: cells; None is shown as ``-``.
+        empty: what to say on stderr when there are no rows.
+        title: shown above the table on a terminal.
+    """
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    if not cells:
+        if empty:
+            line(empty)
+        return
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        pretty = Table(*columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+        for row in cells:
+            # Text, not str: a job named [red] is text and no markup.
+            pretty.add_row(*(Text(cell) for cell in row))
+        Console().print(pretty)
+        return
+    widths = [max(len(r[i]) for r in [list(columns), *cells]) for i in range(len(columns))]
+    for row in [list(columns), *cells]:
+        say("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def ago(when: datetime | None, now: datetime | None = None) -> str:
+    """How long ago ``when`` was, in the two largest units: ``3m12s``."""
+    if when is None:
+        return "-"
+    return duration((now or datetime.now(UTC)).timestamp() - when.timestamp())
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` in the two largest units: ``850ms``, ``4.2s``, ``3m12s``, ``5h03m``, ``2d04h``."""
+    if seconds < 0:
+        return "0ms"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
