@@ -1,0 +1,191 @@
+"""Which server to talk to, and with which credentials.
+
+The first that is given: the explicit url, ``NAQ_NATS_URL``, a ``nats`` CLI context, the broker of
+a running ``naq up`` found in ``.naq/run/`` of this directory or a parent,
+``nats://127.0.0.1:4222``.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from naq.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from naq.settings import Settings
+
+__all__ = ["BrokerFile", "Target", "locate", "read_broker_file", "redact"]
+
+DEFAULT_URL = "nats://127.0.0.1:4222"
+BROKER_FILE = "nats.json"
+
+
+class BrokerFile(msgspec.Struct, frozen=True):
+    """``.naq/run/nats.json``: how to reach the embedded server, and which process it is.
+
+    ``started`` is the process's start time (seconds since the epoch, as psutil gives it), so that
+    a file left behind by a killed supervisor is not mistaken for a running server.
+    """
+
+    url: str
+    token: str
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A server and how to authenticate there; ``source`` says where the url came from."""
+
+    url: str
+    source: str
+    token: str | None = field(default=None, repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    creds: str | None = None
+    nkey_seed: str | None = None
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def servers(self) -> list[str]:
+        """The urls of a comma-separated list."""
+        return [url.strip() for url in self.url.split(",") if url.strip()]
+
+
+def locate(nats_url: str | None, settings: Settings, *, start: Path | None = None) -> Target:
+    """Find the server to use.
+
+    Args:
+        nats_url: the caller's explicit url; wins over everything.
+        settings: the environment's word.
+        start: directory from which ``.naq/run`` is looked for, upwards; the current one if None.
+
+    Raises:
+        ConfigurationError: a credentials file, TLS file or context cannot be used.
+    """
+    for name in ("nats_creds", "nats_nkey_seed_file"):
+        path = getattr(settings, name)
+        if path and not Path(path).is_file():
+            raise ConfigurationError(f"NAQ_{name.upper()}: there is no file {path}")
+    target = Target(
+        url=DEFAULT_URL,
+        source="the default",
+        token=settings.nats_token,
+        creds=settings.nats_creds,
+        nkey_seed=settings.nats_nkey_seed_file,
+        tls=_tls(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key),
+    )
+    if nats_url:
+        return replace(target, url=_checked(nats_url), source="the given url")
+    if settings.nats_url:
+        return replace(target, url=_checked(settings.nats_url), source="NAQ_NATS_URL")
+    if settings.nats_context:
+        return _from_context(settings.nats_context)
+    found = _running_broker(start or Path.cwd())
+    if found is not None:
+        path, broker = found
+        return Target(url=broker.url, token=broker.token, source=str(path))
+    return target
+
+
+def redact(url: str) -> str:
+    """``url`` without user, password and token, for messages and logs."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def read_broker_file(path: Path) -> BrokerFile | None:
+    """Return what ``path`` says of a server that is still running, None otherwise."""
+    try:
+        broker = msgspec.json.decode(path.read_bytes(), type=BrokerFile)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return broker if _is_running(broker) else None
+
+
+def _is_running(broker: BrokerFile) -> bool:
+    import psutil  # noqa: PLC0415 - 25 ms, and only where a broker file exists
+
+    try:
+        return bool(abs(psutil.Process(broker.pid).create_time() - broker.started) < 1.0)
+    except psutil.Error:
+        return False
+
+
+def _running_broker(start: Path) -> tuple[Path, BrokerFile] | None:
+    for directory in (start, *start.parents):
+        path = directory / ".naq" / "run" / BROKER_FILE
+        broker = read_broker_file(path)
+        if broker is not None:
+            return path, broker
+    return None
+
+
+def _checked(url: str) -> str:
+    for one in url.split(","):
+        parts = urlsplit(one.strip() if "://" in one else f"nats://{one.strip()}")
+        try:
+            good = parts.scheme in ("nats", "tls", "ws", "wss") and parts.hostname
+            _ = parts.port
+        except ValueError:
+            good = None
+        if not good:
+            raise ConfigurationError(
+                f"{redact(one)!r} is no NATS url; write nats://host:4222 or tls://host:4222"
+            )
+    return url
+
+
+def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
+    if not (ca or cert or key):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert:
+            context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as exc:
+        names = "NAQ_NATS_TLS_CA, NAQ_NATS_TLS_CERT, NAQ_NATS_TLS_KEY"
+        raise ConfigurationError(f"{names}: {exc}") from exc
+    return context
+
+
+class _Context(msgspec.Struct):
+    """A context of the ``nats`` command line (NATS ADR-21)."""
+
+    url: str = DEFAULT_URL
+    token: str = ""
+    user: str = ""
+    password: str = ""
+    creds: str = ""
+    nkey: str = ""
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+def _from_context(name: str) -> Target:
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "nats" / "context"
+    path = Path(name) if "/" in name else base / f"{name}.json"
+    try:
+        context = msgspec.json.decode(path.read_bytes(), type=_Context)
+    except (OSError, msgspec.MsgspecError) as exc:
+        raise ConfigurationError(f"NAQ_NATS_CONTEXT={name}: cannot read {path}: {exc}") from exc
+    return Target(
+        url=context.url or DEFAULT_URL,
+        source=f"nats context {name}",
+        token=context.token or None,
+        user=context.user or None,
+        password=context.password or None,
+        creds=context.creds or None,
+        nkey_seed=context.nkey or None,
+        tls=_tls(context.ca or None, context.cert or None, context.key or None),
+    )

@@ -1,0 +1,177 @@
+"""What naq declares on the server: two streams, a bucket, one consumer per queue.
+
+Declaring is idempotent. What exists is compared with what is needed: a stream that lacks a
+feature or has other subjects is refused with its name and the difference, never changed silently.
+Why the layout is this one: docs/design/nats-layout.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from naq.exceptions import ConfigurationError, ServerRefusedError
+
+if TYPE_CHECKING:
+    from naq.connection import Connection
+
+__all__ = ["ensure_consumer", "ensure_streams"]
+
+DUPLICATE_WINDOW = 120.0
+"""Seconds a message id is remembered; longer than any publish is tried for."""
+MAX_CONSUMERS = 10_000
+"""A positive number: the server replaces -1 by its default of 1,000."""
+MAX_ACK_PENDING = 100_000
+"""Unacknowledged jobs per queue: more than all workers of a queue run at once."""
+MAX_WAITING = 8192
+"""Pull requests that may stand at one consumer; cannot be changed later."""
+
+_STREAM_NOT_FOUND = 10059
+_STREAM_NAME_IN_USE = 10058
+_CONSUMER_EXISTS = frozenset({10105, 10148, 10013})
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+def _streams(connection: Connection) -> list[dict[str, Any]]:
+    names = connection.names
+    prefix = names.prefix
+    common = {
+        "storage": "file",
+        "num_replicas": connection.settings.replicas,
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+    }
+    return [
+        {
+            **common,
+            "name": names.jobs_stream,
+            "description": "naq: runnable and delayed jobs",
+            "retention": "workqueue",
+            "subjects": [f"{prefix}.{kind}.>" for kind in ("j", "s", "c", "cs", "t", "u", "w")],
+            "allow_msg_schedules": True,
+            "allow_atomic": True,
+            "allow_batched": True,
+            "max_consumers": MAX_CONSUMERS,
+            "duplicate_window": _nanoseconds(DUPLICATE_WINDOW),
+        },
+        {
+            **common,
+            "name": names.results_stream,
+            "description": "naq: results and dead letters",
+            "retention": "limits",
+            "subjects": [f"{prefix}.r.>", f"{prefix}.d.>"],
+            # The server publishes what it stored: this is what wakes Job.result().
+            "republish": {"src": f"{prefix}.>", "dest": f"{names.event_root}.>"},
+        },
+        {
+            **common,
+            "name": f"KV_{names.workers_bucket}",
+            "description": "naq: presence of workers",
+            "retention": "limits",
+            "subjects": [f"$KV.{names.workers_bucket}.>"],
+            "storage": "memory",  # workers say again that they are there after a restart
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+        },
+    ]
+
+
+async def ensure_streams(connection: Connection) -> None:
+    """Create the streams that are missing, once per connection.
+
+    Raises:
+        ConfigurationError: a stream of that name exists and cannot serve.
+        ServerRefusedError: the server does not let us create one.
+        NaqConnectionError: no answer in time.
+    """
+    for wanted in _streams(connection):
+        name = wanted["name"]
+        if name not in connection.declared:
+            await _ensure_stream(connection, wanted)
+            connection.declared.add(name)
+
+
+async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None:
+    name = wanted["name"]
+    try:
+        found = await connection.api(f"STREAM.INFO.{name}")
+    except ServerRefusedError as exc:
+        if exc.code != _STREAM_NOT_FOUND:
+            raise
+        try:
+            found = await connection.api(f"STREAM.CREATE.{name}", wanted)
+        except ServerRefusedError as race:
+            if race.code != _STREAM_NAME_IN_USE:
+                raise
+            found = await connection.api(f"STREAM.INFO.{name}")
+    _compare(name, wanted, found["config"])
+
+
+# What may differ without harm: tuning, and what an operator may have changed on purpose.
+_FREE = frozenset(
+    {"description", "num_replicas", "storage", "max_consumers", "duplicate_window", "deny_delete"}
+)
+
+
+def _compare(name: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Raise if the stream that is there cannot do what naq needs."""
+    different = []
+    for key, value in wanted.items():
+        if key in _FREE:
+            continue
+        there = found.get(key)
+        if key == "subjects":
+            same = set(value) <= set(there or ())
+        elif key == "republish":
+            same = all((there or {}).get(k) == v for k, v in value.items())
+        else:
+            same = there == value
+        if not same:
+            different.append(f"{key} is {there!r}, naq needs {value!r}")
+    if different:
+        raise ConfigurationError(
+            f"the stream {name} exists and is not one of naq's: {'; '.join(different)}. "
+            "Use another NAQ_PREFIX, or remove that stream"
+        )
+
+
+async def ensure_consumer(connection: Connection, queue: str) -> float:
+    """Create the consumer of ``queue`` if there is none; return its ``ack_wait`` in seconds.
+
+    One that exists is taken as it is, so that workers with other settings do not fight over it.
+
+    Raises:
+        ServerRefusedError: the server does not let us create it.
+        NaqConnectionError: no answer in time.
+    """
+    names = connection.names
+    stream, consumer = names.jobs_stream, names.consumer(queue)
+    filter_subject = names.queue_filter(queue)
+    config = {
+        "durable_name": consumer,
+        "name": consumer,
+        "description": f"naq: queue {queue}",
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "filter_subject": filter_subject,
+        "ack_wait": _nanoseconds(connection.settings.ack_wait(queue)),
+        "max_deliver": -1,
+        "max_ack_pending": MAX_ACK_PENDING,
+        "max_waiting": MAX_WAITING,
+        "num_replicas": 0,
+    }
+    request = {"stream_name": stream, "config": config, "action": "create"}
+    try:
+        info = await connection.api(
+            f"CONSUMER.CREATE.{stream}.{consumer}.{filter_subject}", request
+        )
+    except ServerRefusedError as exc:
+        if exc.code not in _CONSUMER_EXISTS:
+            raise
+        info = await connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
+    connection.declared.add(consumer)
+    return float(info["config"]["ack_wait"]) / 1e9

@@ -1,0 +1,160 @@
+"""What the environment says: every ``NAQ_*`` variable, read once, when :class:`Settings` is built.
+
+Nothing is read at import. Everything wrong is reported together.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naq._names import Names, check_queue
+from naq.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Settings"]
+
+_LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings that do not belong to one call. Durations are seconds."""
+
+    nats_url: str | None = None
+    nats_creds: str | None = None
+    nats_nkey_seed_file: str | None = None
+    nats_token: str | None = field(default=None, repr=False)
+    nats_tls_ca: str | None = None
+    nats_tls_cert: str | None = None
+    nats_tls_key: str | None = None
+    nats_context: str | None = None
+    prefix: str = "naq"
+    default_queue: str = "default"
+    job_serializer: str = "pickle"
+    secret_key: bytes | None = field(default=None, repr=False)
+    allow: tuple[str, ...] = ()
+    default_result_ttl: float = 604_800.0
+    worker_ttl: float = 60.0
+    worker_heartbeat_interval: float = 15.0
+    default_ack_wait: float = 30.0
+    ack_wait_per_queue: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    replicas: int = 1
+    log_level: str = "info"
+    log_format: str = "auto"
+
+    @property
+    def names(self) -> Names:
+        """Names on the server under this prefix."""
+        return Names(self.prefix)
+
+    def ack_wait(self, queue: str) -> float:
+        """Seconds after which the server gives a silent worker's job of ``queue`` to another."""
+        return self.ack_wait_per_queue.get(queue, self.default_ack_wait)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read settings from ``environ`` (the process's environment by default).
+
+        Raises:
+            ConfigurationError: with one line per variable that cannot be used.
+        """
+        env = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, parse in _PARSERS.items():
+            text = env.get(f"NAQ_{name.upper()}", "")
+            if not text:
+                continue
+            try:
+                values[name] = parse(text)
+            except (ValueError, ConfigurationError) as exc:
+                problems.append(f"NAQ_{name.upper()}={text!r}: {exc}")
+        default = cls()
+        ttl = values.get("worker_ttl", default.worker_ttl)
+        beat = values.get("worker_heartbeat_interval", default.worker_heartbeat_interval)
+        if beat >= ttl:
+            problems.append(
+                f"NAQ_WORKER_HEARTBEAT_INTERVAL ({beat:g} s) must be shorter than "
+                f"NAQ_WORKER_TTL ({ttl:g} s)"
+            )
+        if problems:
+            raise ConfigurationError(*problems)
+        return cls(**values)
+
+
+def _seconds(text: str, least: float = 0.0) -> float:
+    value = float(text)
+    if not least <= value < float("inf"):
+        raise ValueError(f"must be a number of seconds, {least:g} or more")
+    return value
+
+
+def _at_least_a_second(text: str) -> float:
+    return _seconds(text, 1.0)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        value = text.lower()
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def _replicas(text: str) -> int:
+    value = int(text)
+    if value not in (1, 3, 5):
+        raise ValueError("must be 1, 3 or 5")
+    return value
+
+
+def _per_queue(text: str) -> Mapping[str, float]:
+    try:
+        table = msgspec.json.decode(text, type=dict[str, float])
+    except msgspec.DecodeError as exc:
+        raise ValueError(f'must be JSON like {{"mail": 60}}: {exc}') from exc
+    for queue, seconds in table.items():
+        check_queue(queue)
+        if seconds < 1:
+            raise ValueError(f"{queue}: must be 1 second or more")
+    return MappingProxyType(table)
+
+
+def _prefix(text: str) -> str:
+    if not (text.isascii() and text.isalnum() and text.islower()):
+        raise ValueError("must be lower-case ASCII letters and digits")
+    return text
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "nats_url": str,
+    "nats_creds": str,
+    "nats_nkey_seed_file": str,
+    "nats_token": str,
+    "nats_tls_ca": str,
+    "nats_tls_cert": str,
+    "nats_tls_key": str,
+    "nats_context": str,
+    "prefix": _prefix,
+    "default_queue": check_queue,
+    "job_serializer": _one_of("pickle", "json"),
+    "secret_key": str.encode,
+    "allow": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    "default_result_ttl": _at_least_a_second,
+    "worker_ttl": _at_least_a_second,
+    "worker_heartbeat_interval": _seconds,
+    "default_ack_wait": _at_least_a_second,
+    "ack_wait_per_queue": _per_queue,
+    "replicas": _replicas,
+    "log_level": _one_of(*_LOG_LEVELS),
+    "log_format": _one_of("auto", "text", "json"),
+}
