@@ -19,4 +19,84 @@ Public names are loaded on first use, so that ``naq --version`` does not import 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from naq._executor import CurrentJob as CurrentJob
+    from naq._executor import current_job as current_job
+    from naq._task import Call as Call
+    from naq._task import Task as Task
+    from naq._task import call as call
+    from naq._task import task as task
+    from naq.connection import connect as connect
+    from naq.exceptions import ConfigurationError as ConfigurationError
+    from naq.exceptions import DuplicateJobError as DuplicateJobError
+    from naq.exceptions import EnqueueError as EnqueueError
+    from naq.exceptions import JobCancelledError as JobCancelledError
+    from naq.exceptions import JobError as JobError
+    from naq.exceptions import JobExecutionError as JobExecutionError
+    from naq.exceptions import JobExpiredError as JobExpiredError
+    from naq.exceptions import JobNotFoundError as JobNotFoundError
+    from naq.exceptions import JobTimeoutError as JobTimeoutError
+    from naq.exceptions import NaqConnectionError as NaqConnectionError
+    from naq.exceptions import NaqException as NaqException
+    from naq.exceptions import PayloadTooLargeError as PayloadTooLargeError
+    from naq.exceptions import SerializationError as SerializationError
+    from naq.exceptions import ServerRefusedError as ServerRefusedError
+    from naq.exceptions import SupervisorError as SupervisorError
+    from naq.job import Job as Job
+    from naq.job import JobInfo as JobInfo
+    from naq.job import JobStatus as JobStatus
+    from naq.queue import Queue as Queue
+    from naq.queue import enqueue as enqueue
+    from naq.queue import enqueue_at as enqueue_at
+    from naq.queue import enqueue_at_sync as enqueue_at_sync
+    from naq.queue import enqueue_in as enqueue_in
+    from naq.queue import enqueue_in_sync as enqueue_in_sync
+    from naq.queue import enqueue_many as enqueue_many
+    from naq.queue import enqueue_many_sync as enqueue_many_sync
+    from naq.queue import enqueue_sync as enqueue_sync
+    from naq.queue import fetch_job_result as fetch_job_result
+    from naq.queue import fetch_job_result_sync as fetch_job_result_sync
+    from naq.queue import list_workers as list_workers
+    from naq.queue import list_workers_sync as list_workers_sync
+    from naq.queue import purge_queue as purge_queue
+    from naq.queue import purge_queue_sync as purge_queue_sync
+    from naq.results import Results as Results
+    from naq.worker import Worker as Worker
+
+_WHERE = {
+    "naq._executor": "CurrentJob current_job",
+    "naq._task": "Call Task call task",
+    "naq.connection": "connect",
+    "naq.exceptions": "ConfigurationError DuplicateJobError EnqueueError JobCancelledError "
+    "JobError JobExecutionError JobExpiredError JobNotFoundError JobTimeoutError "
+    "NaqConnectionError NaqException PayloadTooLargeError SerializationError ServerRefusedError "
+    "SupervisorError",
+    "naq.job": "Job JobInfo JobStatus",
+    "naq.queue": "Queue enqueue enqueue_at enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many "
+    "enqueue_many_sync enqueue_sync fetch_job_result fetch_job_result_sync list_workers "
+    "list_workers_sync purge_queue purge_queue_sync",
+    "naq.results": "Results",
+    "naq.worker": "Worker",
+}
+_HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
+
+__all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605 - a list, made from the table above
+
+
+def __getattr__(name: str) -> object:
+    try:
+        module = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'naq' has no attribute {name!r}") from None
+    value: object = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -4,6 +4,7 @@ It lives on one asyncio loop, the caller's own or one on a thread beside Trio (`
 driven by plain calls with a ``done`` callback, so that neither a task nor a crossing of threads is
 paid per message. What is done differently from nats-py 2.16:
 
+* **Messages are encoded here** and written many at once (``_wire``), and read here.
 * **Answers** are awaited in one table, and lost ones asked for again (``_exchange``).
 * **Writing has an owner**: one task writes what is queued here, so cancelling a caller can never
   hit nats-py in the middle of a write (its ``_flush_pending`` swallows the cancellation), and
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,14 +34,14 @@ from nats.aio.client import Client as NatsClient
 from naq import _backoff
 from naq._exchange import Exchange, Exchanges
 from naq._locate import redact
+from naq._wire import Message, encode, parse_headers
 from naq.exceptions import ConfigurationError, NaqConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
-    from naq._exchange import Reply
     from naq._locate import Target
 
 __all__ = ["Client", "Subscription"]
@@ -53,19 +55,47 @@ PING_INTERVAL = 2
 user code blocks for a while sends one late ping when it comes back, and must not lose its link."""
 CLOSE_TIMEOUT = 2.0
 WRITES_PER_TURN = 64
-"""Messages written before the loop gets a turn (and nats-py's flusher with it)."""
+"""Messages written at once before the loop gets a turn."""
 RECENT_ACKS = 1024
 MINIMUM_SERVER = (2, 14)
 
 
-class Outgoing(Protocol):
-    """What the writer writes."""
+class _Nats(NatsClient):
+    """nats-py's client with what is slow or wrong in 2.16 done differently."""
 
-    async def write(self, nc: NatsClient) -> None:
-        """Send it."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.routes: dict[int, Subscription] = {}
 
-    def failed(self, exc: Exception) -> None:
-        """It cannot be sent, ever."""
+    async def send(self, commands: bytes) -> None:
+        """Send protocol that is encoded already, as ``publish`` does with one message."""
+        await self._send_command(commands)
+        await self._flush_pending()
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        # Straight to whom it concerns; there a queue and a task lie in between.
+        subscription = self.routes.get(sid)
+        if subscription is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        parsed = parse_headers(headers) if headers else None
+        subscription.receive(Message(subject.decode(), reply.decode(), data, parsed))
+
+    async def _process_pong(self) -> None:
+        # A flush that was given up leaves its future behind; the PONG for it then raises in the
+        # read loop, which ends without a word, and the connection hears nothing until pings fail.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+
+class _Publishable(Protocol):
+    """What the writer sends: a message."""
+
+    def encode(self) -> bytes:
+        """Return it as it is sent."""
 
 
 class Subscription:
@@ -76,18 +106,21 @@ class Subscription:
     def __init__(
         self,
         subject: str,
-        on_messages: Callable[[list[Reply]], None],
+        on_messages: Callable[[list[Message]], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.subject = subject
         self.on_messages = on_messages
-        self.nc: NatsClient | None = None
+        self.nc: _Nats | None = None
         self.native: Any = None
         self._loop = loop
-        self._batch: list[Reply] = []
+        self._batch: list[Message] = []
 
-    async def handle(self, message: Any) -> None:
-        """Collect what arrived in one go and hand it over as one list."""
+    def __repr__(self) -> str:
+        return f"subscribe to {self.subject}"
+
+    def receive(self, message: Message) -> None:
+        """Collect what arrives in one go; it is handed over as one list."""
         self._batch.append(message)
         if len(self._batch) == 1:
             self._loop.call_soon(self._flush)
@@ -96,16 +129,16 @@ class Subscription:
         batch, self._batch = self._batch, []
         self.on_messages(batch)
 
-    async def write(self, nc: NatsClient) -> None:
-        # What arrives is bounded by what was asked for, and a message dropped here would be a job
-        # that waits its whole ack_wait: no limits.
+    async def write(self, nc: _Nats) -> None:
+        """Tell the server, now and (nats-py does) after every reconnect."""
         self.nc = nc
-        self.native = await nc.subscribe(
-            self.subject, cb=self.handle, pending_msgs_limit=0, pending_bytes_limit=0
-        )
+        self.native = await nc.subscribe(self.subject, cb=self._handle)
+        nc.routes[self.native._id] = self  # noqa: SLF001 - the number the server calls it by
 
-    def failed(self, exc: Exception) -> None:
-        log.warning("cannot subscribe to %s: %s", self.subject, exc)
+    async def _handle(self, message: Any) -> None:
+        """Take what came before the route was known."""
+        headers = message.headers and {str(k): v for k, v in message.headers.items()}
+        self.receive(Message(message.subject, message.reply, message.data, headers))
 
 
 class _Unsubscribe:
@@ -114,12 +147,13 @@ class _Unsubscribe:
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
 
-    async def write(self, nc: NatsClient) -> None:
-        if self.subscription.nc is nc:  # else its client was replaced, and it went with it
-            await self.subscription.native.unsubscribe()
+    def __repr__(self) -> str:
+        return f"unsubscribe from {self.subscription.subject}"
 
-    def failed(self, exc: Exception) -> None:
-        log.debug("cannot unsubscribe from %s: %s", self.subscription.subject, exc)
+    async def write(self, nc: _Nats) -> None:
+        if self.subscription.nc is nc:  # else its client was replaced, and it went with it
+            nc.routes.pop(self.subscription.native._id, None)  # noqa: SLF001
+            await self.subscription.native.unsubscribe()
 
 
 class _Publish:
@@ -135,11 +169,8 @@ class _Publish:
         self.reply = reply
         self.headers = headers
 
-    async def write(self, nc: NatsClient) -> None:
-        await nc.publish(self.subject, self.data, self.reply, self.headers)
-
-    def failed(self, exc: Exception) -> None:
-        log.warning("cannot publish to %s: %s", self.subject, exc)
+    def encode(self) -> bytes:
+        return encode(self.subject, self.reply, self.headers, self.data)
 
 
 class Client:
@@ -154,8 +185,9 @@ class Client:
         self.target = target
         self._name = name
         self._listeners: list[Callable[[bool], None]] = []
-        self._nc: NatsClient
-        self._outbox: deque[Outgoing] = deque()
+        self._nc: _Nats
+        self._tasks: TaskGroup
+        self._outbox: deque[_Publishable | Subscription | _Unsubscribe] = deque()
         self._subscriptions: set[Subscription] = set()
         self._recent_acks: deque[_Publish] = deque(maxlen=RECENT_ACKS)
         self._attempts = 0
@@ -190,6 +222,7 @@ class Client:
             self._check_version()
             self._mark_up()
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 tasks.start_soon(self._write_loop, name="naq connection writer")
                 tasks.start_soon(self._rebuild_loop, name="naq connection rebuilder")
                 task_status.started()
@@ -214,9 +247,9 @@ class Client:
             with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
                 await self._nc.flush(timeout=1)
 
-    async def _dial(self) -> NatsClient:
+    async def _dial(self) -> _Nats:
         """Open one client. Every server of the list is tried once; then the last error counts."""
-        nc = NatsClient()
+        nc = _Nats()
         problems: list[Exception] = []
         target = self.target
         scope = anyio.CancelScope()
@@ -276,6 +309,11 @@ class Client:
         """Call ``listener(True)`` after every reconnect, ``listener(False)`` at every loss."""
         self._listeners.append(listener)
 
+    def off_link(self, listener: Callable[[bool], None]) -> None:
+        """Do not call ``listener`` any more."""
+        with contextlib.suppress(ValueError):
+            self._listeners.remove(listener)
+
     def _next_server(self, servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:
         """nats-py asks which server to try next, and how long to wait before."""
         self._last_try = time.monotonic()
@@ -307,7 +345,7 @@ class Client:
         self._queue_again()
         self._up.set()
         if not first:
-            for listener in self._listeners:
+            for listener in list(self._listeners):
                 listener(True)
 
     def _queue_again(self) -> None:
@@ -329,7 +367,7 @@ class Client:
         if self._closing.is_set():
             return
         log.warning("lost the connection to NATS; trying again until it is back")
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             listener(False)
         self._loop.call_later(1.0, self._look_down)
 
@@ -354,7 +392,7 @@ class Client:
             self._outbox.extendleft(self._subscriptions)
             self._mark_up()
 
-    async def _dial_until_there(self) -> NatsClient:
+    async def _dial_until_there(self) -> _Nats:
         attempt = 0
         while True:
             try:
@@ -368,34 +406,44 @@ class Client:
     # --------------------------------------------------------------- writing
 
     async def _write_loop(self) -> None:
-        written = 0
         while True:
             await self._work.wait()
             self._work.clear()
             while self._outbox:
                 if not self.connected:
                     await self._up.wait()
-                    continue
-                await self._write(self._outbox.popleft())
-                written += 1
-                if written % WRITES_PER_TURN == 0:
-                    await asyncio.sleep(0)
+                elif self._nc.is_closed:
+                    self._mark_down()
+                else:
+                    await self._write_some()
+                    await asyncio.sleep(0)  # let nats-py's flusher and everyone else have a turn
             self._drained.set()
 
-    async def _write(self, item: Outgoing) -> None:
+    async def _write_some(self) -> None:
+        """Write what is queued, in order, up to ``WRITES_PER_TURN`` messages as one piece."""
+        outbox = self._outbox
+        commands: list[bytes] = []
+        while outbox and len(commands) < WRITES_PER_TURN:
+            item = outbox[0]
+            if isinstance(item, (Subscription, _Unsubscribe)):
+                if commands:
+                    break
+                outbox.popleft()
+                await self._write_interest(item)
+                return
+            outbox.popleft()
+            commands.append(item.encode())
+        await self._nc.send(b"".join(commands))
+
+    async def _write_interest(self, item: Subscription | _Unsubscribe) -> None:
         try:
             await item.write(self._nc)
-        except (
-            nats.errors.ConnectionClosedError,
-            nats.errors.ConnectionDrainingError,
-            nats.errors.OutboundBufferLimitError,
-        ):
-            self._outbox.appendleft(item)
-            self._mark_down()
-        except Exception as exc:  # noqa: BLE001 - one message is isolated, and told so
-            item.failed(exc)
+        except nats.errors.ConnectionClosedError:
+            self._mark_down()  # a new client takes over all subscriptions
+        except nats.errors.Error as exc:
+            log.warning("%s: %s", item, exc)
 
-    def _queue(self, item: Outgoing) -> None:
+    def _queue(self, item: _Publishable | Subscription | _Unsubscribe) -> None:
         self._outbox.append(item)
         if len(self._outbox) == 1:
             self._drained.clear()
@@ -423,16 +471,33 @@ class Client:
         self._queue(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription."""
+        """End a subscription; what has arrived but was not handed over yet is dropped."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
             self._queue(_Unsubscribe(subscription))
+
+    def drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
+        """End a subscription; ``done`` is called when all that had arrived was handed over."""
+        self._subscriptions.discard(subscription)
+        self._tasks.start_soon(self._drain, subscription, done, name="naq connection drain")
+
+    async def _drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
+        native = subscription.native
+        if native is not None and subscription.nc is self._nc and self.connected:
+            with anyio.move_on_after(CLOSE_TIMEOUT):
+                try:
+                    await native.drain()
+                except nats.errors.Error as exc:
+                    log.debug("cannot drain %s: %s", subscription.subject, exc)
+        self._loop.call_soon(done, None)  # after the hand-over, which is one call_soon away too
 
 
 def _cannot_connect(target: Target, problem: Exception | None) -> NaqConnectionError:
     url = ",".join(redact(server) for server in target.servers)
     where = f"{url} (from {target.source})"
     text = "" if problem is None else str(problem) or type(problem).__name__
+    if isinstance(problem, OSError) and problem.errno:
+        text = os.strerror(problem.errno).lower()
     if "authorization" in text.lower() or "authentication" in text.lower():
         error = NaqConnectionError(f"the NATS server at {where} refuses these credentials")
     else:

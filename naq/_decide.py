@@ -15,15 +15,17 @@ whether to run it and how the attempts count:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from naq._backoff import retry_delay
+from naq.job import JobStatus  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from naq.job import JobMessage, JobRecord, JobStatus
+    from naq.job import JobMessage, JobRecord
 
 __all__ = ["Bury", "Delivery", "Retry", "Run", "Skip", "on_delivery", "on_failure"]
 
@@ -33,16 +35,14 @@ stream as an ``@at`` schedule. A NAKed message stays in the consumer's pending l
 server walks as a whole (research: nats-server ``checkPending`` is O(n))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True):
     """One delivery of a job's message: its stream sequence, and the how manieth it is (from 1)."""
 
     seq: int
     delivered: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Run the job; the counts include this attempt and what went before."""
 
     attempt: int
@@ -50,15 +50,16 @@ class Run:
     crashes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+FIRST = Run(attempt=1, failures=0, crashes=0)
+
+
+class Skip(msgspec.Struct, frozen=True):
     """Do not run it, only ack: it has come to its end already."""
 
     status: JobStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(msgspec.Struct, frozen=True):
     """Make it a dead letter, for this reason."""
 
     reason: str
@@ -66,8 +67,7 @@ class Bury:
     crashes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """Try again after ``delay`` seconds; ``scheduled`` if it should wait in the stream."""
 
     delay: float
@@ -85,6 +85,8 @@ def on_delivery(
         crash_limit: how many workers a job may take down before it is called poison.
     """
     if record is None:
+        if delivery.delivered == 1:
+            return FIRST
         crashes = delivery.delivered - 1
         attempts = failures = 0
         before = crashes

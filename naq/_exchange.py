@@ -12,38 +12,40 @@ twice is safe because every store carries a compare-and-set or a message id.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from naq import _backoff
+from naq._wire import encode
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError, ServerRefusedError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    from nats.aio.client import Client as NatsClient
+    from naq._wire import Message
 
-__all__ = ["ApiError", "Exchange", "Exchanges", "PubAck", "Reply", "refused", "status_of"]
+__all__ = [
+    "ApiError",
+    "Exchange",
+    "Exchanges",
+    "Gather",
+    "PubAck",
+    "Store",
+    "refused",
+]
 
 RESEND_AFTER = 2.5
 """Seconds without an answer after which a message is sent again."""
+HEADER_ROOM = 4096
+"""Bytes no headers of naq's ever reach; messages that are that much below the limit fit."""
 TICK = 0.1
 """Seconds between looks at unanswered messages, while there are any."""
 
 # JetStream errors that pass by themselves: no leader, no quorum, a write to the subject in flight.
 _TRANSIENT = frozenset({10008, 10009, 10164})
 _NO_RESPONDERS = "503"
-
-
-class Reply(Protocol):
-    """A received message; nats-py's ``Msg`` has this shape."""
-
-    subject: str
-    reply: str
-    data: bytes
-    headers: dict[str, str] | None
 
 
 class ApiError(msgspec.Struct):
@@ -54,7 +56,7 @@ class ApiError(msgspec.Struct):
     description: str = ""
 
 
-class PubAck(msgspec.Struct):
+class PubAck(msgspec.Struct, gc=False):
     """JetStream's answer to a publish: where it is stored, and whether it already was."""
 
     stream: str = ""
@@ -73,11 +75,6 @@ def refused(what: str, error: ApiError) -> ServerRefusedError:
         code=error.err_code,
         description=error.description,
     )
-
-
-def status_of(message: Reply) -> str:
-    """Return the status line's number of a message without content, "" for an ordinary one."""
-    return message.headers.get("Status", "") if message.headers else ""
 
 
 class Exchange:
@@ -119,16 +116,12 @@ class Exchange:
         self.token = ""
         self.table: Exchanges
 
-    async def write(self, nc: NatsClient) -> None:
-        """Send it; the writer's turn."""
+    def encode(self) -> bytes:
+        """Return it as it is sent; the writer's turn."""
         self.queued = False
         self.due = time.monotonic() + RESEND_AFTER
         reply = f"{self.table.inbox}.{self.token}"
-        await nc.publish(self.subject, self.data, reply, self.headers)
-
-    def failed(self, exc: Exception) -> None:
-        """It cannot be sent at all."""
-        self.finish(NaqConnectionError(f"cannot send to {self.subject}: {exc}"))
+        return encode(self.subject, reply, self.headers, self.data)
 
     def finish(self, value: Any) -> None:
         """End it, once."""
@@ -142,9 +135,9 @@ class Exchange:
         )
         self.attempts += 1
 
-    def answered(self, message: Reply) -> None:
+    def answered(self, message: Message) -> None:
         """Take an answer."""
-        if status_of(message) != _NO_RESPONDERS:
+        if message.status != _NO_RESPONDERS:
             self.finish(message)
         elif self.repeat:
             self.again()
@@ -162,8 +155,8 @@ class Store(Exchange):
 
     __slots__ = ()
 
-    def answered(self, message: Reply) -> None:
-        if status_of(message) == _NO_RESPONDERS:
+    def answered(self, message: Message) -> None:
+        if message.status == _NO_RESPONDERS:
             self.again()
             return
         try:
@@ -191,14 +184,14 @@ class Gather(Exchange):
         data: bytes,
         *,
         timeout: float,
-        enough: Callable[[list[Reply]], bool],
+        enough: Callable[[list[Message]], bool],
     ) -> None:
         super().__init__(done, subject, data, None, timeout=timeout, repeat=False)
         self.enough = enough
-        self.replies: list[Reply] = []
+        self.replies: list[Message] = []
 
-    def answered(self, message: Reply) -> None:
-        if status_of(message) == _NO_RESPONDERS:
+    def answered(self, message: Message) -> None:
+        if message.status == _NO_RESPONDERS:
             self.finish(self.replies)
             return
         self.replies.append(message)
@@ -250,7 +243,7 @@ class Exchanges:
             self._ticking = True
             self._loop.call_later(TICK, self._tick)
 
-    def on_replies(self, messages: list[Reply]) -> None:
+    def on_replies(self, messages: list[Message]) -> None:
         """Give each answer to its exchange; late ones have none and are dropped."""
         cut = len(self.inbox) + 1
         pending = self.pending
@@ -286,9 +279,11 @@ class Exchanges:
 
     def _too_large(self, exchange: Exchange) -> PayloadTooLargeError | None:
         size = len(exchange.data)
-        if exchange.headers:
-            # On the wire: "NATS/1.0" CRLF, "name: value" CRLF each, CRLF.
-            size += 12 + sum(len(k) + len(v) + 4 for k, v in exchange.headers.items())
+        if size <= self.max_payload - HEADER_ROOM:
+            return None
+        for name, value in (exchange.headers or {}).items():
+            size += len(name) + len(value) + 4
+        size += 12  # "NATS/1.0" CRLF, CRLF
         if size <= self.max_payload:
             return None
         return PayloadTooLargeError(

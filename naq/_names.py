@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from naq.exceptions import ConfigurationError
 
-__all__ = ["PRIORITY", "Names", "check_job_id", "check_queue", "new_id", "new_ids"]
+__all__ = ["PRIORITY", "Names", "check_job_id", "check_queue", "new_id"]
 
 PRIORITY = "normal"  # the subject has the place for high and low; they come with priorities
 
@@ -48,15 +48,34 @@ def check_job_id(job_id: object) -> str:
     )
 
 
+class _Ids:
+    """Random ids in blocks: one system call for many."""
+
+    def __init__(self) -> None:
+        self._block: list[str] = []
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._block = []  # the parent hands out the same ones
+
+    def take(self) -> str:
+        """Return an id nobody else has."""
+        try:
+            return self._block.pop()
+        except IndexError:
+            digits = os.urandom(12 * 128).hex()
+            block = [digits[i : i + 24] for i in range(0, len(digits), 24)]
+            last = block.pop()
+            self._block = block
+            return last
+
+
+_ids = _Ids()
+
+
 def new_id() -> str:
     """Return a new random id: 24 hexadecimal digits, 96 bits."""
-    return os.urandom(12).hex()
-
-
-def new_ids(count: int) -> list[str]:
-    """``count`` new ids for the price of one system call."""
-    digits = os.urandom(12 * count).hex()
-    return [digits[i : i + 24] for i in range(0, 24 * count, 24)]
+    return _ids.take()
 
 
 @dataclass(frozen=True, slots=True)

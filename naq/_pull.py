@@ -13,22 +13,21 @@ before are told from new ones; and requests ask for heartbeats, so silence is no
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from naq import _backoff
 from naq._client import Subscription
-from naq._exchange import status_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from naq._client import Client
-    from naq._exchange import Reply
+    from naq._wire import Message
 
-__all__ = ["Pull"]
+__all__ = ["Metadata", "Pull", "metadata"]
 
 EXPIRES = 30.0
 """Seconds a pull request stands."""
@@ -50,7 +49,7 @@ class Pull:
         *,
         stream: str,
         consumer: str,
-        on_jobs: Callable[[list[Reply]], None],
+        on_jobs: Callable[[list[Message]], None],
         on_lost: Callable[[int], None],
     ) -> None:
         """Prepare to pull from ``consumer`` of ``stream``.
@@ -99,12 +98,13 @@ class Pull:
             self._watching = True
             self._loop.call_later(HEARTBEAT, self._watch)
 
-    def stop(self) -> None:
-        """Ask for nothing more and take nothing more."""
+    def stop(self, done: Callable[[None], None]) -> None:
+        """Ask for nothing more; ``done`` is called when all that was under way has arrived."""
         self._stopped = True
-        self._client.unsubscribe(self._subscription)
+        self._client.off_link(self._on_link)
+        self._client.drain(self._subscription, done)
 
-    def _on_messages(self, messages: list[Reply]) -> None:
+    def _on_messages(self, messages: list[Message]) -> None:
         self._heard = time.monotonic()
         jobs = [m for m in messages if m.headers is None or "Status" not in m.headers]
         if jobs:
@@ -116,8 +116,8 @@ class Pull:
                 if message.headers is not None and "Status" in message.headers:
                     self._on_status(message)
 
-    def _on_status(self, message: Reply) -> None:
-        status = status_of(message)
+    def _on_status(self, message: Message) -> None:
+        status = message.status
         current = message.subject.rpartition(".")[2] == str(self._generation)
         if status == _HEARTBEAT_STATUS or not current:
             return
@@ -151,3 +151,25 @@ class Pull:
             return
         self._watching = True
         self._loop.call_later(HEARTBEAT, self._watch)
+
+
+class Metadata(NamedTuple):
+    """What the server says of a delivery, in the reply subject of its message."""
+
+    delivered: int
+    """How often this message was delivered, this time included."""
+    seq: int
+    """Its sequence in the stream."""
+    pending: int
+    """How many more wait in this queue."""
+
+
+def metadata(reply: str) -> Metadata:
+    """Read an acknowledgement subject, the old form (9 tokens) or the new one (from 11 on).
+
+    ``$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>``; the
+    new form has domain and account before the stream (NATS ADR-15).
+    """
+    tokens = reply.split(".")
+    at = 4 if len(tokens) < 11 else 6
+    return Metadata(int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 4]))

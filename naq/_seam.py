@@ -16,6 +16,7 @@ import asyncio
 import sys
 from collections import deque
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from naq._client import Client
 
-__all__ = ["Seam", "open_seam"]
+__all__ = ["Seam", "on_trio", "open_seam"]
 
 
 class Seam(Protocol):
@@ -41,8 +42,11 @@ class Seam(Protocol):
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Call ``function`` on the client's side; from the caller's side, without waiting."""
 
-    def deliver(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call ``function`` on the caller's side; from the client's side, without waiting."""
+    def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return what, called on the client's side, calls ``function`` on the caller's side."""
+
+    def is_here(self) -> bool:
+        """Whether the code that asks runs on the caller's side."""
 
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call ``function(done, *args)`` on the client's side and wait for ``done(value)``.
@@ -86,7 +90,14 @@ class DirectSeam:
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         function(*args)
 
-    deliver = post
+    def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
+        return function
+
+    def is_here(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
 
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         future = self.loop.create_future()
@@ -106,9 +117,23 @@ class ThreadSeam:
     """The caller's side is Trio, the client's an asyncio loop on another thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, token: Any) -> None:
+        """Make the seam; called on the client's side, whose context its calls run in.
+
+        Without a context of its own a callback would run in that of the Trio task that posted it,
+        and AnyIO would take the asyncio loop for Trio.
+        """
         self.loop = loop
-        self.post = Mailbox(loop.call_soon_threadsafe).post
-        self.deliver = Mailbox(token.run_sync_soon).post
+        self.post = Mailbox(partial(loop.call_soon_threadsafe, context=copy_context())).post
+        self._deliver = Mailbox(token.run_sync_soon).post
+        self._token = token
+
+    def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
+        return partial(self._deliver, function)
+
+    def is_here(self) -> bool:
+        import trio  # noqa: PLC0415
+
+        return trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token
 
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         import outcome  # noqa: PLC0415 - only programs that run on Trio pay for it
@@ -125,7 +150,7 @@ class ThreadSeam:
             sleeper.clear()
             return lowlevel.Abort.SUCCEEDED
 
-        self.post(function, lambda value: self.deliver(wake, value), *args)
+        self.post(function, self.delivering(wake), *args)
         value = await lowlevel.wait_task_rescheduled(abort)
         if isinstance(value, Exception):
             raise value
@@ -141,7 +166,7 @@ async def open_seam(client: Client) -> AsyncIterator[Seam]:
     Raises:
         NaqConnectionError: the client cannot connect.
     """
-    serve = _serve_on_a_thread if _on_trio() else _serve_here
+    serve = _serve_on_a_thread if on_trio() else _serve_here
     error: Exception | None = None
     async with anyio.create_task_group() as tasks:
         try:
@@ -156,7 +181,8 @@ async def open_seam(client: Client) -> AsyncIterator[Seam]:
         raise error
 
 
-def _on_trio() -> bool:
+def on_trio() -> bool:
+    """Whether the current task runs on Trio."""
     trio = sys.modules.get("trio")  # asyncio programs need not import it to be told apart
     return trio is not None and trio.lowlevel.in_trio_task()
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from naq._bulk import CONFLICT, Ingest, Pipelined
 from naq._client import Client, Subscription
-from naq._exchange import ApiError, Gather, PubAck, Reply, Store, refused, status_of
+from naq._exchange import ApiError, Gather, PubAck, Store, refused
 from naq._exchange import Exchange as Request
 from naq._locate import locate, redact
 from naq._pull import Pull
 from naq._seam import open_seam
+from naq._wire import Message
 from naq.exceptions import NaqConnectionError
 from naq.settings import Settings
 
@@ -31,18 +32,30 @@ if TYPE_CHECKING:
     from naq._names import Names
     from naq._seam import Seam
 
-__all__ = ["Connection", "PubAck", "PullHandle", "Reply", "Stored", "connect", "current_connection"]
+__all__ = [
+    "CONFLICT",
+    "Connection",
+    "Message",
+    "PubAck",
+    "PullHandle",
+    "Stored",
+    "connect",
+    "current_connection",
+    "use_connection",
+]
 
 STORE_TIMEOUT = 30.0
 """Seconds a publish is tried for. Longer than an election in a cluster (6 s), shorter than the
 stream's duplicate window (2 min), so that a publish tried twice is stored once."""
 REQUEST_TIMEOUT = 10.0
-WINDOW = 2000
-"""Publishes of one bulk in flight."""
+BATCH = 64
+"""Messages from which on a batch is worth its two round trips."""
 PAGE = 256
 """Messages per page when a stream is read through."""
 
-Message = tuple[str, bytes, "dict[str, str] | None"]
+Envelope = tuple[str, bytes, "dict[str, str] | None"]
+
+T = TypeVar("T")
 
 _current: ContextVar[Connection | None] = ContextVar("naq_connection", default=None)
 
@@ -50,7 +63,12 @@ _current: ContextVar[Connection | None] = ContextVar("naq_connection", default=N
 def current_connection() -> Connection | None:
     """Return the connection of the ``async with naq.connect()`` or job this code runs in."""
     connection = _current.get()
-    return connection if connection is not None and connection.open else None
+    return connection if connection is not None and connection.usable() else None
+
+
+def use_connection(connection: Connection) -> None:
+    """Make :func:`current_connection` return ``connection`` in this task and its children."""
+    _current.set(connection)
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -95,6 +113,10 @@ class Connection:
     def max_payload(self) -> int:
         """Bytes of headers and body the server takes in one message."""
         return self._client.max_payload
+
+    def usable(self) -> bool:
+        """Whether it is open and belongs to the event loop this code runs in."""
+        return self.open and self._seam.is_here()
 
     # ---------------------------------------------------------------- sending
 
@@ -150,14 +172,41 @@ class Connection:
     ) -> None:
         self._client.exchanges.start(Store(done, subject, data, headers, timeout=timeout))
 
+    def store_soon(
+        self,
+        done: Callable[[PubAck | Exception], None],
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """:meth:`store` without waiting: ``done`` gets the answer, or what went wrong."""
+        over_there = self._seam.delivering(done)
+        self._seam.post(self._start_store, over_there, subject, data, headers, STORE_TIMEOUT)
+
     async def store_many(
-        self, messages: Sequence[Message], *, timeout: float = STORE_TIMEOUT
+        self,
+        items: Sequence[T],
+        make: Callable[[T], Envelope],
+        *,
+        fresh: bool = False,
+        timeout: float = STORE_TIMEOUT,
     ) -> list[PubAck | Exception]:
-        """:meth:`store` for many ``(subject, data, headers)`` at once, in order.
+        """:meth:`store` for many at once, in order.
+
+        Args:
+            items: what the messages are made of.
+            make: makes subject, body and headers of one; called when its turn comes, while earlier
+                ones are under way, perhaps in another thread and more than once. Must not raise.
+            fresh: the messages' ids are new, so none can be a duplicate; the fastest way is taken.
+            timeout: seconds to try for with each.
 
         Returns one answer or exception for each; raises nothing itself.
         """
-        bulk = _Bulk(self._start_store, messages, timeout)
+        bulk: Ingest[T] | Pipelined[T]
+        if fresh and len(items) >= BATCH:
+            bulk = Ingest(self._client, self._seam.loop, items, make, timeout=timeout)
+        else:
+            bulk = Pipelined(self._client, items, make, timeout=timeout)
         answers: list[PubAck | Exception] = await self._seam.ask(bulk.start)
         return answers
 
@@ -165,19 +214,19 @@ class Connection:
 
     async def request(
         self, subject: str, data: bytes = b"", *, timeout: float = REQUEST_TIMEOUT
-    ) -> Reply:
+    ) -> Message:
         """Ask something that may be asked twice, and wait for the answer.
 
         Raises:
             NaqConnectionError: no answer in time.
         """
-        reply: Reply = await self._seam.ask(self._start_request, subject, data, timeout, True)
+        reply: Message = await self._seam.ask(self._start_request, subject, data, timeout, True)
         return reply
 
-    async def ask(self, subject: str, data: bytes = b"", *, timeout: float) -> Reply | None:
+    async def ask(self, subject: str, data: bytes = b"", *, timeout: float) -> Message | None:
         """Ask whoever feels addressed, once; None when nobody listens or answers in time."""
         try:
-            reply: Reply | None = await self._seam.ask(
+            reply: Message | None = await self._seam.ask(
                 self._start_request, subject, data, timeout, False
             )
         except NaqConnectionError:
@@ -197,10 +246,10 @@ class Connection:
         data: bytes = b"",
         *,
         timeout: float,
-        enough: Callable[[list[Reply]], bool] = lambda _: False,
-    ) -> list[Reply]:
+        enough: Callable[[list[Message]], bool] = lambda _: False,
+    ) -> list[Message]:
         """Ask everybody; return the answers once they are ``enough``, or when time is up."""
-        replies: list[Reply] = await self._seam.ask(
+        replies: list[Message] = await self._seam.ask(
             self._start_gather, subject, data, timeout, enough
         )
         return replies
@@ -211,7 +260,7 @@ class Connection:
         subject: str,
         data: bytes,
         timeout: float,
-        enough: Callable[[list[Reply]], bool],
+        enough: Callable[[list[Message]], bool],
     ) -> None:
         self._client.exchanges.start(Gather(done, subject, data, timeout=timeout, enough=enough))
 
@@ -234,14 +283,14 @@ class Connection:
     async def get(self, stream: str, subject: str) -> Stored | None:
         """Return the last message of a literal ``subject``, None if there is none."""
         reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
-        if status_of(reply):
+        if reply.status:
             return None
         return _stored(reply)
 
     async def first(self, stream: str, filter_subject: str) -> tuple[Stored | None, int]:
         """Return the oldest message that matches, and how many match."""
         reply = await self._page(stream, filter_subject, start=1, batch=1)
-        if not reply or status_of(reply[0]):
+        if not reply or reply[0].status:
             return None, 0
         more = int((reply[0].headers or {}).get("Nats-Num-Pending", "0"))
         return _stored(reply[0]), more + 1
@@ -254,17 +303,17 @@ class Connection:
         A page with fewer is the last one.
         """
         replies = await self._page(stream, filter_subject, start=after + 1, batch=limit)
-        return [_stored(reply) for reply in replies if not status_of(reply)]
+        return [_stored(reply) for reply in replies if not reply.status]
 
-    async def _page(self, stream: str, subject: str, *, start: int, batch: int) -> list[Reply]:
+    async def _page(self, stream: str, subject: str, *, start: int, batch: int) -> list[Message]:
         body = {"seq": start, "next_by_subj": subject, "batch": batch}
         replies = await self.gather(
             f"$JS.API.DIRECT.GET.{stream}",
             msgspec.json.encode(body),
             timeout=REQUEST_TIMEOUT,
-            enough=lambda replies: bool(status_of(replies[-1])),
+            enough=lambda replies: bool(replies[-1].status),
         )
-        if not replies or not status_of(replies[-1]):
+        if not replies or not replies[-1].status:
             raise NaqConnectionError(f"stream {stream}: it did not answer in time")
         return replies
 
@@ -277,29 +326,35 @@ class Connection:
 
     @contextmanager
     def subscription(
-        self, subject: str, on_messages: Callable[[list[Reply]], None]
+        self, subject: str, on_messages: Callable[[list[Message]], None]
     ) -> Iterator[None]:
         """Call ``on_messages`` with each list of messages that arrive on ``subject``.
 
         Messages sent by anyone after the next answer from the server are heard.
         """
-        listener = Subscription(subject, partial(self._seam.deliver, on_messages), self._seam.loop)
+        listener = Subscription(subject, self._seam.delivering(on_messages), self._seam.loop)
         self._seam.post(self._client.subscribe, listener)
         try:
             yield
         finally:
             self._seam.post(self._client.unsubscribe, listener)
 
-    def on_link(self, listener: Callable[[bool], None]) -> None:
+    @contextmanager
+    def link_listener(self, listener: Callable[[bool], None]) -> Iterator[None]:
         """Call ``listener(True)`` after every reconnect, ``listener(False)`` at every loss."""
-        self._client.on_link(partial(self._seam.deliver, listener))
+        over_there = self._seam.delivering(listener)
+        self._seam.post(self._client.on_link, over_there)
+        try:
+            yield
+        finally:
+            self._seam.post(self._client.off_link, over_there)
 
     def pull(
         self,
         stream: str,
         consumer: str,
         *,
-        on_jobs: Callable[[list[Reply]], None],
+        on_jobs: Callable[[list[Message]], None],
         on_lost: Callable[[int], None],
     ) -> PullHandle:
         """Prepare to pull from a consumer; see :class:`naq._pull.Pull`."""
@@ -308,8 +363,8 @@ class Connection:
             self._seam.loop,
             stream=stream,
             consumer=consumer,
-            on_jobs=partial(self._seam.deliver, on_jobs),
-            on_lost=partial(self._seam.deliver, on_lost),
+            on_jobs=self._seam.delivering(on_jobs),
+            on_lost=self._seam.delivering(on_lost),
         )
         self._seam.post(pull.start)
         return PullHandle(pull, self._seam)
@@ -328,54 +383,12 @@ class PullHandle:
         """Ask for ``batch`` more messages."""
         self._seam.post(self._pull.request, batch)
 
-    def stop(self) -> None:
-        """Ask for nothing more and take nothing more."""
-        self._seam.post(self._pull.stop)
+    async def stop(self) -> None:
+        """Ask for nothing more; returns when all that was under way has been handed over."""
+        await self._seam.ask(self._pull.stop)
 
 
-class _Bulk:
-    """Many stores with a bounded number in flight; lives on the client's side."""
-
-    def __init__(
-        self,
-        start_store: Callable[..., None],
-        messages: Sequence[Message],
-        timeout: float,
-    ) -> None:
-        self._start_store = start_store
-        self._messages = messages
-        self._timeout = timeout
-        self._answers: list[Any] = [None] * len(messages)
-        self._next = 0
-        self._open = 0
-        self._feeding = False
-        self._done: Callable[[Any], None]
-
-    def start(self, done: Callable[[Any], None]) -> None:
-        self._done = done
-        self._feed()
-
-    def _feed(self) -> None:
-        if self._feeding:  # an answer that came at once, from within the loop below
-            return
-        self._feeding = True
-        while self._open < WINDOW and self._next < len(self._messages):
-            index = self._next
-            self._next += 1
-            self._open += 1
-            self._start_store(partial(self._settled, index), *self._messages[index], self._timeout)
-        self._feeding = False
-        if not self._open:
-            self._done(self._answers)
-
-    def _settled(self, index: int, answer: Any) -> None:
-        self._answers[index] = answer
-        self._open -= 1
-        if self._open <= WINDOW // 2:
-            self._feed()
-
-
-def _stored(reply: Reply) -> Stored:
+def _stored(reply: Message) -> Stored:
     headers = dict(reply.headers or {})
     return Stored(
         subject=headers.pop("Nats-Subject", ""),

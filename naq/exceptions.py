@@ -7,9 +7,15 @@ Foreign exceptions are mapped where they enter and chained with ``from``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from naq.job import Job
+
 __all__ = [
     "ConfigurationError",
     "DuplicateJobError",
+    "EnqueueError",
     "JobCancelledError",
     "JobError",
     "JobExecutionError",
@@ -75,6 +81,21 @@ class PayloadTooLargeError(SerializationError):
         super().__init__(message)
         self.size = size
         self.limit = limit
+
+
+class EnqueueError(NaqException):
+    """Some jobs of one ``enqueue_many`` were not stored.
+
+    Attributes:
+        jobs: one entry per call, in order: the job, or None where it was not stored.
+        errors: why not, by position.
+    """
+
+    def __init__(self, jobs: list[Job | None], errors: dict[int, Exception]) -> None:
+        first = next(iter(errors.values()))
+        super().__init__(f"{len(errors)} of {len(jobs)} jobs were not queued; the first: {first}")
+        self.jobs = jobs
+        self.errors = errors
 
 
 class JobError(NaqException):

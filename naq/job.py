@@ -61,7 +61,7 @@ class JobStatus(StrEnum):
 _FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED})
 
 
-class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What is queued: the call, and the policy it was enqueued with.
 
     ``encoding`` says what ``payload`` holds: ``pickle`` or ``json`` the arguments of the function
@@ -95,7 +95,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
-class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What is known of a job: its end, or how its last attempt went when there will be another.
 
     ``attempts`` counts every time a worker took the job, ``failures`` those that ended in an

@@ -74,6 +74,7 @@ def reference(function: Callable[..., Any]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def resolve(ref: str) -> Any:
     """Import what ``module:qualname`` names.
 
@@ -109,7 +110,7 @@ def _by_value_registered() -> bool:
     return bool(cloudpickle and cloudpickle.list_registry_pickle_by_value())
 
 
-def _pickle(value: Any, what: str) -> bytes:
+def _pickle(value: Any, what: str, of: str = "") -> bytes:
     """Pickle by reference where that works, by value where it does not.
 
     Things from ``__main__`` pickle by reference without complaint, and cannot be found on the
@@ -121,7 +122,7 @@ def _pickle(value: Any, what: str) -> bytes:
             return data
     except Exception:  # noqa: BLE001, S110 - cloudpickle can do more; its error is the one to show
         pass
-    return _cloudpickle(value, what)
+    return _cloudpickle(value, what + of)
 
 
 def _cloudpickle(value: Any, what: str) -> bytes:
@@ -160,7 +161,7 @@ class Codec:
         self,
         function: Callable[..., Any] | str,
         args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
+        kwargs: dict[str, Any],
     ) -> tuple[str, bytes, str]:
         """Return ``(name, payload, encoding)`` of a call.
 
@@ -192,10 +193,10 @@ class Codec:
                 )
             return ref, self._json_arguments(ref, args, kwargs), "json"
         if ref is not None:
-            return ref, _pickle((args, dict(kwargs)), f"the arguments of {ref}"), "pickle"
+            return ref, _pickle((args, kwargs), "the arguments of ", ref), "pickle"
         assert not isinstance(function, str)
         name = _display_name(function)
-        payload = _cloudpickle((function, args, dict(kwargs)), f"{name} or its arguments")
+        payload = _cloudpickle((function, args, kwargs), f"{name} or its arguments")
         return name, payload, "cloudpickle"
 
     @staticmethod

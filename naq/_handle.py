@@ -1,0 +1,249 @@
+"""One job in a worker's hands, from delivery to settlement.
+
+``take`` -> a runner -> ``run``: admit (decode, read its record if it may have one, decide),
+execute, conclude. A job that completes at once takes the short way: no task of its own, no wait;
+its outcome is stored while the runner is on the next job. Everything rarer is concluded in a task.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from naq._decide import FIRST, Bury, Run, Skip, on_delivery
+from naq._executor import execute
+from naq._settle import ATTEMPT, CHECK, Held
+from naq.connection import PubAck
+from naq.exceptions import SerializationError
+from naq.job import Failure, JobMessage, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyio.abc import TaskGroup
+
+    from naq._decide import Delivery
+    from naq._executor import Outcome, Threads
+    from naq._runners import Runners
+    from naq._settle import Settler
+    from naq.connection import Connection, Message
+    from naq.results import Results
+    from naq.serializers import Codec
+
+    Decision = Run | Skip | Bury
+
+__all__ = ["Handler"]
+
+log = logging.getLogger("naq.worker")
+
+HOLD = 0.25
+"""Seconds a job that came without being wanted waits for a free slot before it is handed back."""
+
+
+class Handler:
+    """What a worker does with jobs; ``held`` is all it was given and has not settled."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        tasks: TaskGroup,
+        *,
+        codec: Codec,
+        results: Results,
+        settler: Settler,
+        threads: Threads,
+        crash_limit: int,
+        changed: Callable[[], None],
+    ) -> None:
+        """Make a handler.
+
+        Args:
+            connection: where records are read.
+            tasks: where conclusions that take longer live.
+            codec: what may be decoded here.
+            results: where records are.
+            settler: where outcomes go.
+            threads: where sync functions run.
+            crash_limit: how many workers a job may take down.
+            changed: called when a job was settled.
+        """
+        self.held: dict[str, Held] = {}
+        self.concluding = 0
+        """Jobs that have run and whose outcome is not stored yet."""
+        self.processed = 0
+        self.draining = False
+        self.runners: Runners[Held]
+        self._connection = connection
+        self._tasks = tasks
+        self._codec = codec
+        self._results = results
+        self._settler = settler
+        self._threads = threads
+        self._crash_limit = crash_limit
+        self._changed = changed
+
+    def take(self, queue: str, message: Message, delivery: Delivery) -> None:
+        """Accept a job from the server."""
+        job_id = message.subject.rpartition(".")[2]
+        held = self.held.get(job_id)
+        if held is not None:
+            # The lease ran out while the link was down, or the server forgot the delivery when
+            # it was killed. We still have it: settle it by its newest name.
+            held.reply, held.delivery = message.reply, delivery
+            return
+        self.held[job_id] = held = Held(job_id, queue, message, delivery)
+        wanted = self.runners.free > 0
+        self.runners.submit(held)
+        if not wanted:
+            self._tasks.start_soon(self._hold, held, name=f"naq hold {job_id}")
+
+    async def _hold(self, held: Held) -> None:
+        """Hand back a job that came when all slots were taken, unless one comes free soon."""
+        await anyio.sleep(HOLD)
+        if self.runners.withdraw(held):
+            held.concluded = True
+            await self._conclude(held, None)
+
+    # ---------------------------------------------------------------- running
+
+    async def run(self, held: Held) -> None:
+        """Run one job in a slot; cancelled through its scope."""
+        try:
+            decision = await self._admit(held)
+            if not isinstance(decision, Run):
+                self._conclude_later(held, decision)
+                return
+            held.run = decision
+            held.started_at = time.time()
+            assert held.job is not None
+            outcome = await execute(
+                held.job, decision.attempt, codec=self._codec, threads=self._threads
+            )
+        except Exception as exc:  # noqa: BLE001 - one job is isolated
+            self._give_up(held, exc)
+            return
+        held.concluded = True
+        self.processed += 1
+        if outcome.failure is not None:
+            self._conclude_later(held, outcome)
+            return
+        self.concluding += 1
+        self._settler.complete_soon(held, outcome, partial(self._answered, held, outcome))
+
+    async def interrupted(self, held: Held) -> None:
+        """Conclude a job that was cancelled: by someone, or by a worker that stops."""
+        await self._conclude(held, None)
+
+    async def _admit(self, held: Held) -> Decision | None:
+        """Decide whether to run a job; None to hand it back."""
+        try:
+            held.job = job = self._decoded(held)
+        except SerializationError as exc:
+            held.problem = Failure("naq.exceptions.SerializationError", str(exc))
+            return Bury(f"cannot be decoded: {exc}", held.delivery.delivered)
+        headers = held.headers
+        if held.delivery.delivered > 1 or ATTEMPT in headers or CHECK in headers:
+            await self._read_record(held)
+        if held.cancelled or self.draining:
+            return None
+        decision = on_delivery(held.record, held.delivery, crash_limit=self._crash_limit)
+        if job.expires_at is None or not isinstance(decision, Run) or decision.attempt > 1:
+            return decision
+        return Skip(JobStatus.EXPIRED) if time.time() > job.expires_at else FIRST
+
+    def _decoded(self, held: Held) -> JobMessage:
+        job = self._codec.open(JobMessage, held.body, held.headers)
+        if job.id != held.id or job.queue != held.queue:
+            # A signed message published again under another name is not that other job.
+            raise SerializationError(f"it is job {job.id} of queue {job.queue}")
+        return job
+
+    async def _read_record(self, held: Held) -> None:
+        try:
+            held.record, held.expected = await self._results.get(held.id)
+        except SerializationError as exc:
+            # Not ours, so not believed; it is replaced when this job ends.
+            log.warning("job %s: its record cannot be read: %s", held.id, exc)
+            names = self._connection.names
+            stored = await self._connection.get(names.results_stream, names.result(held.id))
+            held.expected = stored.seq if stored else 0
+
+    # ------------------------------------------------------------- concluding
+
+    def _answered(self, held: Held, outcome: Outcome, answer: PubAck | Exception) -> None:
+        """The short way's end: the value is stored, or it takes longer."""
+        self.concluding -= 1
+        if isinstance(answer, PubAck):
+            self._settler.ack(held)
+            self._release(held)
+        else:
+            self._conclude_later(held, outcome)
+
+    def _conclude_later(self, held: Held, what: Outcome | Decision | None) -> None:
+        self._tasks.start_soon(self._conclude, held, what, name=f"naq conclude {held.id}")
+
+    async def _conclude(self, held: Held, what: Outcome | Decision | None) -> None:
+        """Store what became of a job and settle it; an error in here concerns this job alone."""
+        self.concluding += 1
+        try:
+            await self._settle(held, what)
+        except Exception as exc:  # noqa: BLE001 - one job is isolated
+            self._give_up(held, exc)
+        else:
+            self._release(held)
+        finally:
+            self.concluding -= 1
+
+    async def _settle(self, held: Held, what: Outcome | Decision | None) -> None:
+        settler = self._settler
+        match what:
+            case None if held.cancelled:
+                held.concluded = True
+                await settler.end(held, JobStatus.CANCELLED)
+                log.info("job %s cancelled", held.id)
+            case None:
+                held.concluded = True
+                await settler.hand_back(held)
+            case Skip(status=JobStatus.EXPIRED) if held.record is None:
+                await settler.end(held, JobStatus.EXPIRED)
+                log.info("job %s expired before it was started", held.id)
+            case Skip():
+                settler.ack(held)
+            case Bury():
+                await settler.bury(held, what, held.problem)
+                log.error("job %s: dead letter: %s", held.id, what.reason)
+            case Run():
+                raise AssertionError("a job to run is not to settle")
+            case _:
+                status = await settler.settle(held, what)
+                _log_failure(held, what, status)
+
+    def _give_up(self, held: Held, exc: Exception) -> None:
+        log.error("job %s: not settled, it will be delivered again", held.id, exc_info=exc)
+        self._release(held)
+
+    def _release(self, held: Held) -> None:
+        if self.held.get(held.id) is held:
+            del self.held[held.id]
+        self._changed()
+
+
+def _log_failure(held: Held, outcome: Outcome, status: JobStatus) -> None:
+    failure, run, job = outcome.failure, held.run, held.job
+    if failure is None or run is None or job is None:
+        return
+    again = status is JobStatus.RETRYING
+    log.log(
+        logging.WARNING if again else logging.ERROR,
+        "job %s (%s) attempt %d: %s: %s; %s",
+        held.id,
+        job.function,
+        run.attempt,
+        failure.type.rpartition(".")[2],
+        failure.message,
+        "will be tried again" if again else "dead letter",
+    )

@@ -1,0 +1,100 @@
+"""How jobs come to a worker: standing requests to each of its queues, planned by demand.
+
+The plan itself is pure (``_demand``). It is made anew when slots come free and when jobs arrive,
+after everything that is ready to run has run, so that one request asks for many slots.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+from naq._decide import Delivery
+from naq._demand import Demand, plan
+from naq._pull import metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from naq.connection import Connection, Message, PullHandle
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Standing requests of one worker."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        queues: Iterable[str],
+        *,
+        free: Callable[[], int],
+        take: Callable[[str, Message, Delivery], None],
+    ) -> None:
+        """Prepare to take jobs.
+
+        Args:
+            connection: where they come from.
+            queues: names of the queues.
+            free: how many jobs there is room for now.
+            take: called with queue, message and delivery of each job.
+        """
+        self._connection = connection
+        self._demand = {queue: Demand(queue) for queue in queues}
+        self._free = free
+        self._take = take
+        self._pulls: dict[str, PullHandle] = {}
+        self._wanted = anyio.Event()
+        self._turn = 0
+
+    def want(self) -> None:
+        """Something has changed: plan again soon."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Ask for jobs until cancelled or stopped."""
+        names = self._connection.names
+        for queue in self._demand:
+            self._pulls[queue] = self._connection.pull(
+                names.jobs_stream,
+                names.consumer(queue),
+                on_jobs=partial(self._on_jobs, queue),
+                on_lost=partial(self._on_lost, queue),
+            )
+        while True:
+            self._plan()
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            await anyio.lowlevel.checkpoint()
+
+    async def stop(self) -> None:
+        """Ask for nothing more; returns when all that was under way has arrived."""
+        pulls, self._pulls = list(self._pulls.values()), {}
+        async with anyio.create_task_group() as tasks:
+            for pull in pulls:
+                tasks.start_soon(pull.stop)
+
+    def _plan(self) -> None:
+        if not self._pulls:
+            return
+        self._turn += 1
+        for demand, missing in plan(self._free(), list(self._demand.values()), turn=self._turn):
+            demand.outstanding += missing
+            self._pulls[demand.queue].request(missing)
+
+    def _on_lost(self, queue: str, lost: int) -> None:
+        demand = self._demand[queue]
+        demand.outstanding = max(0, demand.outstanding - lost)
+        self._wanted.set()
+
+    def _on_jobs(self, queue: str, messages: list[Message]) -> None:
+        demand = self._demand[queue]
+        demand.outstanding = max(0, demand.outstanding - len(messages))
+        for message in messages:
+            delivered, seq, demand.backlog = metadata(message.reply)
+            self._take(queue, message, Delivery(seq, delivered))
+        self._wanted.set()

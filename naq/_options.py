@@ -1,0 +1,219 @@
+"""The options of every enqueue: which there are, what is wrong with one, what it becomes.
+
+Names are keyword-only and the same in ``enqueue``, ``@naq.task`` and on the command line. A
+function that has a parameter of such a name is enqueued as ``naq.call(function, …)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from naq._names import check_job_id
+from naq.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["OPTIONS", "clashing", "normalize", "seconds", "split", "when"]
+
+OPTIONS = frozenset(
+    {
+        "expires",
+        "ignore_on",
+        "job_id",
+        "max_retries",
+        "meta",
+        "result_ttl",
+        "retry_delay",
+        "retry_jitter",
+        "retry_on",
+        "retry_strategy",
+        "timeout",
+    }
+)
+STRATEGIES = ("constant", "linear", "exponential")
+
+
+def split(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part keyword arguments into ``(options, the function's own)``."""
+    if not kwargs:
+        return {}, kwargs
+    options = {name: kwargs.pop(name) for name in OPTIONS & kwargs.keys()}
+    return options, kwargs
+
+
+@lru_cache(maxsize=1024)
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return frozenset()
+
+
+def clashing(function: object, options: Iterable[str]) -> None:
+    """Refuse options that are parameters of the function too: which is meant cannot be known.
+
+    Raises:
+        ConfigurationError: with what to write instead.
+    """
+    if not callable(function):
+        return
+    try:
+        both = _parameters(function) & set(options)
+    except TypeError:  # not hashable
+        return
+    if both:
+        name = getattr(function, "__qualname__", repr(function))
+        raise ConfigurationError(
+            f"{', '.join(sorted(both))}: both an option and a parameter of {name}; write "
+            f"naq.call({name}, …) for the function's arguments and give the options beside it"
+        )
+
+
+def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float:
+    """``value`` (a number or timedelta) as seconds.
+
+    Raises:
+        ConfigurationError: not a finite number of seconds, or less than ``least``.
+    """
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+    else:
+        raise ConfigurationError(f"{name}={value!r}: give seconds or a timedelta")
+    if not math.isfinite(number) or number < least or (above and number == least):
+        bound = f"more than {least:g}" if above else f"{least:g} or more"
+        raise ConfigurationError(f"{name}={value!r}: must be {bound} seconds")
+    return number
+
+
+def when(name: str, value: object) -> float:
+    """Return an aware datetime as seconds since the epoch.
+
+    Raises:
+        ConfigurationError: not a datetime, or one without a time zone.
+    """
+    if not isinstance(value, datetime):
+        raise ConfigurationError(f"{name}={value!r}: give a datetime with a time zone")
+    if value.utcoffset() is None:
+        raise ConfigurationError(
+            f"{name}={value!r} has no time zone; write datetime(…, tzinfo=UTC) or .astimezone()"
+        )
+    return value.astimezone(UTC).timestamp()
+
+
+def normalize(options: Mapping[str, Any], *, due: float) -> dict[str, Any]:
+    """Check options; return them as fields of :class:`naq.job.JobMessage`.
+
+    Args:
+        options: what the caller gave; None means the default.
+        due: when the job becomes runnable, seconds since the epoch; ``expires`` counts from there.
+
+    Raises:
+        ConfigurationError: with one line per option that cannot be used.
+    """
+    fields: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        try:
+            fields.update(_CHECKS[name](value))
+        except ConfigurationError as exc:
+            problems.extend(exc.problems)
+    if problems:
+        raise ConfigurationError(*problems)
+    expires = fields.pop("expires", None)
+    if expires is not None:
+        fields["expires_at"] = due + expires
+    return fields
+
+
+def _job_id(value: object) -> dict[str, Any]:
+    return {"id": check_job_id(value)}
+
+
+def _max_retries(value: object) -> dict[str, Any]:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigurationError(f"max_retries={value!r}: must be a whole number, 0 or more")
+    return {"max_retries": value}
+
+
+def _retry_delay(value: object) -> dict[str, Any]:
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise ConfigurationError("retry_delay=[]: give at least one delay")
+        return {"retry_delay": [seconds("retry_delay", part) for part in value]}
+    return {"retry_delay": seconds("retry_delay", value)}
+
+
+def _retry_strategy(value: object) -> dict[str, Any]:
+    if value not in STRATEGIES:
+        raise ConfigurationError(
+            f"retry_strategy={value!r}: must be one of {', '.join(STRATEGIES)}"
+        )
+    return {"retry_strategy": value}
+
+
+def _retry_jitter(value: object) -> dict[str, Any]:
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigurationError(f"retry_jitter={value!r}: must be between 0 and 1, 0.2 is ±20 %")
+    return {"retry_jitter": float(value)}
+
+
+def _exceptions(name: str) -> Callable[[object], dict[str, Any]]:
+    def check(value: object) -> dict[str, Any]:
+        listed = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+        names = []
+        for item in listed:
+            if isinstance(item, type) and issubclass(item, BaseException):
+                names.append(f"{item.__module__}:{item.__qualname__}")
+            elif isinstance(item, str) and item:
+                names.append(item)
+            else:
+                raise ConfigurationError(
+                    f"{name}: {item!r} is neither an exception class nor the name of one"
+                )
+        return {name: names}
+
+    return check
+
+
+def _timeout(value: object) -> dict[str, Any]:
+    return {"timeout": seconds("timeout", value, above=True)}
+
+
+def _expires(value: object) -> dict[str, Any]:
+    if isinstance(value, datetime):
+        return {"expires_at": when("expires", value)}
+    return {"expires": seconds("expires", value, above=True)}
+
+
+def _result_ttl(value: object) -> dict[str, Any]:
+    return {"result_ttl": seconds("result_ttl", value, least=1.0)}
+
+
+def _meta(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ConfigurationError(f"meta={value!r}: must be a dict with string keys")
+    return {"meta": value}
+
+
+_CHECKS: dict[str, Callable[[object], dict[str, Any]]] = {
+    "expires": _expires,
+    "ignore_on": _exceptions("ignore_on"),
+    "job_id": _job_id,
+    "max_retries": _max_retries,
+    "meta": _meta,
+    "result_ttl": _result_ttl,
+    "retry_delay": _retry_delay,
+    "retry_jitter": _retry_jitter,
+    "retry_on": _exceptions("retry_on"),
+    "retry_strategy": _retry_strategy,
+    "timeout": _timeout,
+}

@@ -1,0 +1,157 @@
+"""The slots of a worker: a few long-lived tasks that run one job after another.
+
+A task per job would cost more than a small job does, so a slot is a *runner* that takes the next
+job when it is done with one. What makes jobs independent of each other is kept:
+
+* **Cancelling a job** cancels its runner's scope. The runner ends with the job and another takes
+  its place.
+* **Context variables** a job leaves changed would be seen by the next job. A runner whose context
+  is not as it was before the job is replaced as well; its successor has a clean one.
+* **A thread that outlives its job** (a sync function cannot be stopped) keeps the slot: no runner
+  takes its place until it returns.
+
+Runners are started when there is work for them, up to the limit. When several jobs arrive at once
+one runner is woken; each runner that finds more jobs waiting wakes the next before it starts its
+own. So a batch of jobs that never wait is run by one task without a single switch, and jobs that
+do wait all run side by side.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+__all__ = ["Runners"]
+
+
+class _Work(Protocol):
+    scope: anyio.CancelScope | None
+
+
+W = TypeVar("W", bound=_Work)
+
+
+class Runners(Generic[W]):
+    """Runs what is submitted, at most ``limit`` at a time, first come first served."""
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        limit: int,
+        *,
+        run: Callable[[W], Awaitable[None]],
+        interrupted: Callable[[W], Awaitable[None]],
+        freed: Callable[[], None],
+        prepare: Callable[[], None],
+    ) -> None:
+        """Make room for ``limit`` jobs.
+
+        Args:
+            tasks: where runners live; cancelling it ends them.
+            limit: how many jobs run at the same time.
+            run: runs one job; may be cancelled; raises nothing else.
+            interrupted: called for a job whose ``run`` was cancelled through its scope.
+            freed: called when a slot has come free.
+            prepare: called once in each runner, to set the context variables jobs shall see.
+        """
+        self.busy = 0
+        self.blocked = 0
+        """Slots held by threads whose job is gone."""
+        self.waiting: deque[W] = deque()
+        self._tasks = tasks
+        self._limit = limit
+        self._run = run
+        self._interrupted = interrupted
+        self._freed = freed
+        self._prepare = prepare
+        self._count = 0
+        self._woken = 0
+        self._idle: list[anyio.Event] = []
+
+    @property
+    def free(self) -> int:
+        """Slots that neither run a job nor have one waiting for them; may be negative."""
+        return self._limit - self.busy - self.blocked - len(self.waiting)
+
+    def submit(self, work: W) -> None:
+        """Run ``work`` when there is a slot."""
+        self.waiting.append(work)
+        self._wake()
+
+    def withdraw(self, work: W) -> bool:
+        """Take back what has not been started; whether that was so."""
+        try:
+            self.waiting.remove(work)
+        except ValueError:
+            return False
+        return True
+
+    def _wake(self) -> None:
+        """See to it that somebody takes the next waiting job, if there is a slot for it.
+
+        Only one runner at a time is on its way; it wakes the next if there is more to do.
+        """
+        if self._woken or not self.waiting or self.busy + self.blocked >= self._limit:
+            return
+        if self._idle:
+            self._woken += 1
+            self._idle.pop().set()
+        elif self._count < self._limit:
+            self._woken += 1
+            self._count += 1
+            self._tasks.start_soon(self._runner, name="naq runner")
+
+    def block(self) -> None:
+        """A thread goes on without its job, and keeps the slot."""
+        self.blocked += 1
+
+    def unblock(self) -> None:
+        """Such a thread has returned."""
+        self.blocked -= 1
+        self._wake()
+        self._freed()
+
+    async def _runner(self) -> None:
+        """One slot, until a job leaves it unfit for the next."""
+        work: W | None = None
+        self._woken -= 1
+        with anyio.CancelScope() as scope:
+            self._prepare()
+            clean = copy_context()
+            while not scope.cancel_called and copy_context() == clean:
+                work = await self._next()
+                work.scope = scope
+                # A worker that is cancelled stops its jobs itself, and hands them back.
+                scope.shield = True
+                self.busy += 1
+                if self.waiting:
+                    self._wake()
+                try:
+                    await self._run(work)
+                finally:
+                    self.busy -= 1
+                    work.scope = None  # who cancels now must not hit the next job
+                    scope.shield = False
+                work = None
+                self._freed()
+        self._count -= 1
+        self._wake()
+        if work is not None:
+            await self._interrupted(work)
+            self._freed()
+
+    async def _next(self) -> W:
+        while not self.waiting or self.busy + self.blocked >= self._limit:
+            event = anyio.Event()
+            self._idle.append(event)
+            await event.wait()
+            self._woken -= 1
+        return self.waiting.popleft()

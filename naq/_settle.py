@@ -1,0 +1,335 @@
+"""Outcome to server: the order of the steps here is the delivery guarantee.
+
+**The ack is the commit point.** Whatever a delivery leads to is stored first, by a write that is
+the same when it is repeated, and only then the message is settled. A worker that dies in between
+leaves a message that is delivered again, and the record tells the next worker what is left to do:
+
+=================  ================================================  =======================
+outcome            stored before                                     then
+=================  ================================================  =======================
+value              record COMPLETED                                  ack
+error, try again   record RETRYING (+ ``@at`` message if long)       NAK with delay, or ack
+error, for good    dead letter, record FAILED                        term, with the reason
+not decodable      dead letter with the raw bytes, record FAILED     term
+poison             dead letter, record FAILED                        term
+worker drains      record PENDING, so that it is no crash            NAK: another takes it now
+cancelled          record CANCELLED                                  ack
+expired            record EXPIRED                                    ack
+=================  ================================================  =======================
+
+A record is a compare-and-set on the one this delivery began with. When that fails, another worker
+got there first; a final record of its is the truth, and ours is dropped. When the server cannot
+store (no link, a full disk), the outcome is kept and tried again while the lease is renewed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from naq import _backoff
+from naq._decide import Bury, on_failure
+from naq.exceptions import NaqConnectionError, PayloadTooLargeError
+from naq.job import DeadLetter, Failure, JobRecord, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from naq._decide import Delivery, Retry, Run
+    from naq._executor import Outcome
+    from naq.connection import Connection, Message, PubAck
+    from naq.job import JobMessage
+    from naq.results import Results
+    from naq.serializers import Codec
+
+__all__ = ["ATTEMPT", "CHECK", "Held", "Settler"]
+
+ATTEMPT = "Naq-Attempt"
+"""Header of a message that is a scheduled retry: its record must be read before it runs."""
+CHECK = "Naq-Check"
+"""Header of a job whose id the caller chose: it may have run before, so its record is read."""
+
+log = logging.getLogger("naq.worker")
+
+
+class Held:
+    """A job a worker was given and has not settled.
+
+    ``reply`` and ``delivery`` change when the server delivers it again while it is held;
+    ``record`` is what was known of it when it was taken, and ``expected`` that record's sequence.
+    ``scope`` is there while it runs, to cancel it; ``concluded`` from when its outcome is known.
+    """
+
+    __slots__ = (
+        "body",
+        "cancelled",
+        "concluded",
+        "delivery",
+        "expected",
+        "headers",
+        "id",
+        "job",
+        "problem",
+        "queue",
+        "record",
+        "reply",
+        "run",
+        "scope",
+        "started_at",
+    )
+
+    def __init__(self, job_id: str, queue: str, message: Message, delivery: Delivery) -> None:
+        self.id = job_id
+        self.queue = queue
+        self.body = message.data
+        self.headers = message.headers or {}
+        self.reply = message.reply
+        self.delivery = delivery
+        self.job: JobMessage | None = None
+        self.record: JobRecord | None = None
+        self.expected = 0
+        self.run: Run | None = None
+        self.scope: anyio.CancelScope | None = None
+        self.cancelled = False
+        self.concluded = False
+        self.problem: Failure | None = None
+        self.started_at: float | None = None
+
+
+class Settler:
+    """Turns what became of a job into stores and one settlement."""
+
+    def __init__(
+        self, connection: Connection, *, results: Results, codec: Codec, worker: str
+    ) -> None:
+        self._connection = connection
+        self._results = results
+        self._codec = codec
+        self._worker = worker
+
+    def complete_soon(
+        self, held: Held, outcome: Outcome, done: Callable[[PubAck | Exception], None]
+    ) -> None:
+        """Store a value; whoever hears from ``done`` that it is stored acks.
+
+        The common case without a task of its own. Any other answer than a PubAck: :meth:`settle`.
+        """
+        self._results.put_soon(
+            self._record(held, JobStatus.COMPLETED, outcome),
+            ttl=held.job.result_ttl if held.job else None,
+            expected=held.expected,
+            done=done,
+        )
+
+    def ack(self, held: Held) -> None:
+        """Take the message off the queue: its outcome is stored, now or by another worker."""
+        self._connection.ack(held.reply)
+
+    async def settle(self, held: Held, outcome: Outcome) -> JobStatus:
+        """Settle a job that ran; return what it is now."""
+        job, run = held.job, held.run
+        assert job is not None
+        assert run is not None
+        if outcome.failure is None:
+            try:
+                await self._finish(held, self._record(held, JobStatus.COMPLETED, outcome))
+            except PayloadTooLargeError as exc:
+                failure = Failure("naq.exceptions.PayloadTooLargeError", f"the result: {exc}")
+                await self.bury(held, Bury("result too large", run.attempt), failure)
+                return JobStatus.FAILED
+            self.ack(held)
+            return JobStatus.COMPLETED
+        failures = run.failures + 1
+        decision = on_failure(
+            job, failures=failures, raised=outcome.raised, retryable=outcome.retryable
+        )
+        if isinstance(decision, Bury):
+            bury = Bury(decision.reason, run.attempt, run.crashes)
+            await self.bury(held, bury, outcome.failure, outcome)
+            return JobStatus.FAILED
+        await self._retry(held, run, outcome, decision, failures)
+        return JobStatus.RETRYING
+
+    async def bury(
+        self,
+        held: Held,
+        decision: Bury,
+        failure: Failure | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Make a dead letter of a job and end it."""
+        now = time.time()
+        name = held.job.function if held.job else "?"
+        failure = failure or Failure("", decision.reason)
+        letter = DeadLetter(
+            id=held.id,
+            queue=held.queue,
+            reason=decision.reason,
+            failed_at=now,
+            body=held.body,
+            function=name,
+            headers={k: v for k, v in held.headers.items() if k.startswith("Naq-")},
+            error=failure,
+            attempts=decision.attempts,
+            worker=self._worker,
+        )
+        await self._store_letter(letter)
+        record = JobRecord(
+            id=held.id,
+            queue=held.queue,
+            function=name,
+            status=JobStatus.FAILED,
+            error=failure,
+            enqueued_at=held.job.enqueued_at if held.job else 0.0,
+            started_at=outcome.started_at if outcome else None,
+            finished_at=outcome.finished_at if outcome else now,
+            attempts=decision.attempts,
+            crashes=decision.crashes,
+            worker=self._worker,
+        )
+        await self._finish(held, record)
+        self._connection.ack(held.reply, f"+TERM {decision.reason}".encode())
+
+    async def _store_letter(self, letter: DeadLetter) -> None:
+        """Store a dead letter; one too large for the server loses its traceback, then its tail."""
+        subject = self._connection.names.dead_letter(letter.queue, letter.id)
+        error = letter.error and msgspec.structs.replace(letter.error, traceback="")
+        room = max(0, self._connection.max_payload - 8192)
+        for smaller in (
+            letter,
+            msgspec.structs.replace(letter, error=error),
+            msgspec.structs.replace(
+                letter, body=letter.body[:room], error=None, reason=f"{letter.reason} (payload cut)"
+            ),
+        ):
+            body, headers = self._codec.seal(smaller)
+            try:
+                await self._insist(self._connection.store, subject, body, headers)
+            except PayloadTooLargeError:
+                continue
+            return
+
+    async def hand_back(self, held: Held) -> None:
+        """Give a job that will not be finished here to another worker, at once.
+
+        The record says so, or the next worker would take this for a crash.
+        """
+        before, run = held.record, held.run
+        record = self._record(held, JobStatus.PENDING)
+        if run is None and before is not None:
+            record = msgspec.structs.replace(
+                record,
+                attempts=before.attempts,
+                failures=before.failures,
+                crashes=before.crashes,
+            )
+        record = msgspec.structs.replace(
+            record,
+            finished_at=None,
+            error=before.error if before else None,
+            seq=held.delivery.seq,
+            delivered=held.delivery.delivered,
+        )
+        if await self._results.put(record, ttl=self._ttl(held), expected=held.expected):
+            self._connection.ack(held.reply, b"-NAK")
+        else:
+            await self._yield_to_other(held)
+
+    async def end(self, held: Held, status: JobStatus) -> None:
+        """Record that a job was cancelled or has expired, and ack it."""
+        await self._finish(held, self._record(held, status))
+        self.ack(held)
+
+    # ----------------------------------------------------------------- steps
+
+    async def _retry(
+        self, held: Held, run: Run, outcome: Outcome, decision: Retry, failures: int
+    ) -> None:
+        record = msgspec.structs.replace(
+            self._record(held, JobStatus.RETRYING, outcome),
+            error=outcome.failure,
+            failures=failures,
+            retry_at=time.time() + decision.delay,
+            seq=held.delivery.seq,
+            delivered=held.delivery.delivered,
+        )
+        # It must outlive the wait it is about.
+        ttl = max(self._ttl(held), decision.delay + 86_400)
+        stored = await self._insist(self._results.put, record, ttl=ttl, expected=held.expected)
+        if not stored:
+            await self._yield_to_other(held)
+        elif decision.scheduled:
+            await self._schedule(held, run, decision.delay)
+            self.ack(held)
+        else:
+            delay = f' {{"delay": {int(decision.delay * 1e9)}}}' if decision.delay > 0 else ""
+            self._connection.ack(held.reply, f"-NAK{delay}".encode())
+
+    async def _schedule(self, held: Held, run: Run, delay: float) -> None:
+        names = self._connection.names
+        due = datetime.fromtimestamp(time.time() + delay, UTC)
+        headers = {k: v for k, v in held.headers.items() if k.startswith("Naq-")}
+        headers |= {
+            ATTEMPT: str(run.attempt + 1),
+            "Nats-Schedule": f"@at {due.isoformat().replace('+00:00', 'Z')}",
+            "Nats-Schedule-Target": names.job(held.queue, held.id),
+            "Nats-Msg-Id": f"{held.id}:{run.attempt + 1}",
+        }
+        subject = names.delayed(held.queue, held.id)
+        await self._insist(self._connection.store, subject, held.body, headers)
+
+    async def _finish(self, held: Held, record: JobRecord) -> None:
+        """Write a final record, unless another worker has written one already."""
+        expected = held.expected
+        while not await self._insist(
+            self._results.put, record, ttl=self._ttl(held), expected=expected
+        ):
+            there, expected = await self._results.get(held.id)
+            if there is not None and there.status.final:
+                log.info("job %s had ended elsewhere as %s", held.id, there.status)
+                return
+
+    async def _yield_to_other(self, held: Held) -> None:
+        """Another worker wrote the record we began with: ack if it ended the job, else leave."""
+        there, _ = await self._results.get(held.id)
+        if there is not None and there.status.final:
+            self.ack(held)
+
+    async def _insist(self, store: Any, *args: Any, **kwargs: Any) -> Any:
+        """Store, for as long as it takes: giving up would run the job a second time."""
+        attempt = 0
+        while True:
+            try:
+                return await store(*args, **kwargs)
+            except NaqConnectionError as exc:  # also a refusal, like a full disk
+                delay = _backoff.exponential(attempt, initial=0.5, maximum=15.0, jitter=0.3)
+                attempt += 1
+                log.warning("cannot store an outcome, trying again in %.1f s: %s", delay, exc)
+                await anyio.sleep(delay)
+
+    def _ttl(self, held: Held) -> float:
+        own = held.job.result_ttl if held.job else None
+        return self._connection.settings.default_result_ttl if own is None else own
+
+    def _record(self, held: Held, status: JobStatus, outcome: Outcome | None = None) -> JobRecord:
+        job, run = held.job, held.run
+        return JobRecord(
+            id=held.id,
+            queue=held.queue,
+            function=job.function if job else "?",
+            status=status,
+            value=outcome.value if outcome else b"",
+            encoding=outcome.encoding if outcome else "",
+            enqueued_at=job.enqueued_at if job else 0.0,
+            started_at=outcome.started_at if outcome else held.started_at,
+            finished_at=outcome.finished_at if outcome else time.time(),
+            attempts=run.attempt if run else 0,
+            failures=run.failures if run else 0,
+            crashes=run.crashes if run else 0,
+            worker=self._worker,
+        )

@@ -1,0 +1,109 @@
+"""Which workers there are, and what they do: announced to live, asked for to be true.
+
+Each worker keeps a key in the bucket ``naq_workers``, with a time to live, so one that was killed
+disappears by itself. What a worker runs changes thousands of times a second and is not stored:
+whoever wants a list asks all workers (``naqctl.ping``) and fills in those that answer; one that is
+announced but silent is shown as ``unresponsive``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naq._topology import ensure_streams
+
+if TYPE_CHECKING:
+    from naq.connection import Connection, Message
+
+__all__ = ["WorkerInfo", "announce", "list_workers", "withdraw"]
+
+ANSWER_TIMEOUT = 1.0
+"""Seconds a worker has to answer; one whose loop user code blocks does not."""
+
+MAX_LISTED_JOBS = 100
+
+
+class WorkerInfo(msgspec.Struct, kw_only=True):
+    """One worker.
+
+    ``status`` is ``idle``, ``busy``, ``draining`` or ``unresponsive``; ``jobs`` the ids of (up to
+    100 of) the jobs it runs, ``running`` how many those are; ``seen_at`` and ``started_at`` seconds
+    since the epoch.
+    """
+
+    id: str
+    host: str
+    pid: int
+    status: str
+    queues: list[str]
+    concurrency: int
+    backend: str
+    started_at: float
+    seen_at: float
+    running: int = 0
+    jobs: list[str] = []
+
+    def heartbeat_age(self, now: float | None = None) -> float:
+        """Seconds since it was last heard of."""
+        return max(0.0, (time.time() if now is None else now) - self.seen_at)
+
+
+_decode = msgspec.json.Decoder(WorkerInfo).decode
+
+
+async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> None:
+    """Say that a worker is there, for ``ttl`` seconds.
+
+    Raises:
+        NaqConnectionError: the server cannot be reached.
+    """
+    subject = connection.names.presence(info.id)
+    await connection.store(subject, msgspec.json.encode(info), {"Nats-TTL": str(max(1, int(ttl)))})
+
+
+async def withdraw(connection: Connection, worker_id: str) -> None:
+    """Say that a worker is gone."""
+    names = connection.names
+    await connection.purge(f"KV_{names.workers_bucket}", names.presence(worker_id))
+
+
+async def list_workers(connection: Connection) -> list[WorkerInfo]:
+    """Return all workers, oldest first, with what they run right now.
+
+    Raises:
+        NaqConnectionError: the server cannot be reached.
+    """
+    await ensure_streams(connection)
+    workers = await _announced(connection)
+
+    def all_answered(replies: list[Message]) -> bool:
+        return len(replies) >= len(workers) and {_decode(r.data).id for r in replies} >= set(
+            workers
+        )
+
+    if workers:
+        replies = await connection.gather(
+            connection.names.control("ping"), timeout=ANSWER_TIMEOUT, enough=all_answered
+        )
+        live = {info.id: info for info in map(_decode, (reply.data for reply in replies))}
+        for worker_id, info in workers.items():
+            info.status = "unresponsive"
+            workers[worker_id] = live.pop(worker_id, info)
+        workers.update(live)
+    return sorted(workers.values(), key=lambda info: (info.started_at, info.id))
+
+
+async def _announced(connection: Connection) -> dict[str, WorkerInfo]:
+    names = connection.names
+    stream = f"KV_{names.workers_bucket}"
+    found: dict[str, WorkerInfo] = {}
+    after = 0
+    while page := await connection.page(stream, f"$KV.{names.workers_bucket}.>", after=after):
+        after = page[-1].seq
+        for stored in page:
+            info: Any = _decode(stored.data)
+            found[info.id] = info
+    return found

@@ -1,0 +1,132 @@
+"""The kinds of services that supervisor.toml may name, and what runs where there is no file.
+
+Each kind is a class of its own; :data:`KINDS` is the table the command line gives to the
+supervisor, which itself knows none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from naq.supervisor._schema import Invalid, Key, Scalar
+from naq.supervisor._target import TARGET, resolve
+from naq.supervisor._values import BOOLEAN, COMMAND, command, uses_port
+from naq.supervisor.kinds import Kind, Launch
+from naq.supervisor.spec import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from naq.supervisor.kinds import Kinds, ReplicaContext, TaskStatus
+    from naq.supervisor.spec import ServiceSpec
+
+__all__ = ["DEFAULT_TOPOLOGY", "KINDS", "CallableKind", "CommandKind"]
+
+
+def _program(value: object) -> str | tuple[str, ...]:
+    """Take a text or a list as it is; whether a text is for a shell is another key."""
+    return value if isinstance(value, str) and value.strip() else command(value)
+
+
+class CommandKind(Kind):
+    """``type = "command"``: any program."""
+
+    name: ClassVar[str] = "command"
+    keys: ClassVar[Mapping[str, Key]] = {
+        "command": Key(
+            type=Scalar(_program, COMMAND.schema),
+            doc="program and arguments: a list, or a text that is split into words",
+        ),
+        "shell": Key(type=BOOLEAN, default=False, doc="give the text to /bin/sh instead"),
+    }
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """Yield what is wrong with the command as a whole."""
+        written, shell = service.options["command"], service.options["shell"]
+        if written is None:
+            yield "command", "missing: what is to be run?"
+            return
+        if shell and not isinstance(written, str):
+            yield "shell", "needs the command as one text"
+            return
+        try:
+            words = (written,) if shell else command(_as_written(written))
+        except Invalid as exc:
+            yield "command", str(exc)
+            return
+        if service.port is None and uses_port(words):
+            yield "command", "uses {port}, but the service has no port"
+
+    def launch(self, replica: ReplicaContext) -> Launch:
+        """Run the command, or a shell that runs it."""
+        written = replica.service.options["command"]
+        if replica.service.options["shell"]:
+            return Launch(argv=("/bin/sh", "-c", replica.fill(written)))
+        return Launch(argv=tuple(replica.fill(word) for word in command(_as_written(written))))
+
+
+def _as_written(program: str | tuple[str, ...]) -> object:
+    return program if isinstance(program, str) else list(program)
+
+
+def _target(value: object) -> str:
+    if isinstance(value, str) and TARGET.fullmatch(value):
+        return value
+    raise Invalid(f'expected "package.module:function", got {value!r}')
+
+
+class CallableKind(Kind):
+    """``type = "callable"``: ``async def func(ctx, *, task_status)``, on Trio.
+
+    As a task it shares the supervisor's process, and must never block it; as a process it has a
+    Python interpreter of its own. The function cannot tell the difference.
+    """
+
+    name: ClassVar[str] = "callable"
+    runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
+    keys: ClassVar[Mapping[str, Key]] = {
+        "target": Key(
+            type=Scalar(_target, {"type": "string", "pattern": f"^{TARGET.pattern}$"}),
+            doc="the function, as package.module:function",
+        ),
+    }
+    # It calls task_status.started(), which is READY=1 from a process.
+    defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """There must be a target."""
+        if service.options["target"] is None:
+            yield "target", "missing: which function is to be run?"
+
+    def launch(self, replica: ReplicaContext) -> Launch:
+        """Run the function in a Python process of its own."""
+        runner = ("-m", "naq.supervisor._runner")
+        target = replica.service.options["target"]
+        return Launch(argv=(sys.executable, *runner, target, replica.name), lifeline=True)
+
+    async def run(  # noqa: ASYNC128 - the function calls started()
+        self, replica: ReplicaContext, *, task_status: TaskStatus
+    ) -> None:
+        """Run the function here."""
+        directory = str(replica.cwd)
+        if directory not in sys.path:  # where `python -m` would look first
+            sys.path.insert(0, directory)
+        await resolve(replica.service.options["target"])(replica, task_status=task_status)
+
+
+KINDS: Kinds = MappingProxyType({kind.name: kind for kind in (CommandKind, CallableKind)})
+
+# What `naq up` runs where there is no supervisor.toml, in the form of one.
+DEFAULT_TOPOLOGY: Mapping[str, Any] = MappingProxyType(
+    {
+        "version": 1,
+        "services": {
+            "nats": {"type": "nats"},
+            "worker": {"type": "worker", "queues": ["default"], "depends_on": ["nats"]},
+        },
+    }
+)
