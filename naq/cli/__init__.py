@@ -19,31 +19,32 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# command -> where it is; the order is the order of `naq --help`.
+# Commands by group: name, where it is, and what `naq --help` says of it (the command itself is not
+# imported for that). The order here is the order there.
 COMMANDS = {
-    "Run": {
-        "up": "naq.cli.supervision:up",
-        "ps": "naq.cli.supervision:ps",
-        "down": "naq.cli.supervision:down",
-        "worker": "naq.cli.services:worker",
-    },
-    "Jobs": {
-        "enqueue": "naq.cli.jobs:enqueue",
-        "job": "naq.cli.jobs:job",
-        "cancel": "naq.cli.jobs:cancel",
-    },
-    "Queues": {
-        "list-queues": "naq.cli.queues:list_queues",
-        "pause-queue": "naq.cli.queues:pause_queue",
-        "resume-queue": "naq.cli.queues:resume_queue",
-        "purge": "naq.cli.queues:purge",
-    },
-    "Workers": {"list-workers": "naq.cli.queues:list_workers"},
-    "Dead letters": {
-        "list-failed": "naq.cli.deadletters:list_failed",
-        "requeue": "naq.cli.deadletters:requeue",
-        "delete-failed": "naq.cli.deadletters:delete_failed",
-    },
+    "Run": [
+        ("up", "supervision:up", "Run the services of a supervisor.toml."),
+        ("ps", "supervision:ps", "Show the services that run here."),
+        ("down", "supervision:down", "Stop them in order."),
+        ("worker", "services:worker", "Run jobs of queues."),
+    ],
+    "Jobs": [
+        ("enqueue", "jobs:enqueue", "Put a call into a queue."),
+        ("job", "jobs:job", "Show a job, its result or traceback."),
+        ("cancel", "jobs:cancel", "Cancel a job."),
+    ],
+    "Queues and workers": [
+        ("list-queues", "queues:list_queues", "Show all queues and their numbers."),
+        ("pause-queue", "queues:pause_queue", "Give no more jobs of a queue to workers."),
+        ("resume-queue", "queues:resume_queue", "Give them again."),
+        ("purge", "queues:purge", "Remove all jobs of queues."),
+        ("list-workers", "queues:list_workers", "Show all workers and what they run."),
+    ],
+    "Dead letters": [
+        ("list-failed", "deadletters:list_failed", "Show jobs that will not be tried again."),
+        ("requeue", "deadletters:requeue", "Queue them again."),
+        ("delete-failed", "deadletters:delete_failed", "Remove them for good."),
+    ],
 }
 
 
@@ -53,7 +54,7 @@ def _app() -> cyclopts.App:
     app = cyclopts.App(
         name="naq",
         help="A job queue on NATS JetStream, and the supervisor that runs it.",
-        version=__version__,
+        version=f"naq {__version__}",
         version_flags=["--version"],
         help_flags=["--help"],
         help_on_error=False,
@@ -63,8 +64,8 @@ def _app() -> cyclopts.App:
     )
     for position, (title, commands) in enumerate(COMMANDS.items()):
         group = cyclopts.Group(title, sort_key=position)
-        for name, where in commands.items():
-            app.command(where, name=name, group=group)
+        for order, (name, where, text) in enumerate(commands):
+            app.command(f"naq.cli.{where}", name=name, group=group, help=text, sort_key=order)
     return app
 
 

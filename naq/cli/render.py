@@ -12,6 +12,7 @@ import msgspec
 
 from naq.exceptions import (
     ConfigurationError,
+    EnvironmentProblemError,
     JobNotFoundError,
     NaqConnectionError,
     NaqException,
@@ -56,7 +57,7 @@ def line(text: str) -> None:
 
 
 def error(exc: BaseException, *, debug: bool = False) -> int:
-    """Print ``exc`` as one line on stderr (with its traceback if ``debug``); return the exit code."""
+    """Print ``exc`` as one line on stderr, and return the exit code; ``debug``: with traceback."""
     if debug:
         traceback.print_exception(exc)
     for problem in exc.problems if isinstance(exc, ConfigurationError) else (str(exc),):
@@ -75,6 +76,8 @@ def exit_code(exc: BaseException) -> int:
             return 1
         case NaqConnectionError():
             return EX_UNAVAILABLE
+        case EnvironmentProblemError():
+            return EX_CONFIG
         case ConfigurationError():
             return EX_USAGE
         case NaqException() | TimeoutError():
@@ -145,7 +148,7 @@ def ago(when: datetime | None, now: datetime | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``seconds`` in the two largest units: ``850ms``, ``4.2s``, ``3m12s``, ``5h03m``, ``2d04h``."""
+    """Return ``seconds`` in the two largest units: ``850ms``, ``4.2s``, ``3m12s``, ``5h03m``."""
     if seconds < 0:
         return "0ms"
     if seconds < 1:

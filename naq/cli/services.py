@@ -1,0 +1,154 @@
+"""``naq worker``: the programs that serve."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from naq.cli._common import Common, seconds, settings
+from naq.exceptions import EnvironmentProblemError
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from anyio.abc import TaskStatus
+
+    from naq.worker import Worker
+
+__all__ = ["worker"]
+
+log = logging.getLogger("naq.worker")
+
+
+def worker(
+    *queues: str,
+    concurrency: Annotated[int, Parameter(name=["--concurrency", "-c"])] = 10,
+    name: Annotated[str | None, Parameter(name=["--name", "-n"])] = None,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    modules: Annotated[tuple[str, ...], Parameter(name=["--import", "-m"])] = (),
+    allow: tuple[str, ...] = (),
+    burst: Annotated[bool, Parameter(negative=())] = False,
+    drain_timeout: str = "30",
+    crash_limit: int = 3,
+    common: Common | None = None,
+) -> int:
+    """Run jobs of queues.
+
+    The first Ctrl-C or SIGTERM lets running jobs finish, the second hands them back at once.
+
+    Args:
+        queues: Names of queues, all served alike. Default: NAQ_DEFAULT_QUEUE.
+        concurrency: How many jobs run at the same time.
+        name: Unique name of this worker. Default: made of host, pid and chance.
+        backend: Event loop: asyncio (uvloop where there is one) or trio.
+        modules: Modules with tasks, imported before the first job.
+        allow: Modules whose functions may run in json mode.
+        burst: Stop when the queues are empty.
+        drain_timeout: Seconds running jobs get when the worker is stopped.
+        crash_limit: How many workers a job may take down before it is dead-lettered.
+    """
+    from naq.cli import _logs
+    from naq.worker import Worker
+
+    common = common or Common()
+    current = settings()
+    _logs.configure(common.log_level or current.log_level, current.log_format)
+    _import(modules)
+    described = Worker(
+        queues,
+        nats_url=common.nats_url,
+        concurrency=concurrency,
+        name=name,
+        drain_timeout=seconds(drain_timeout),
+        burst=burst,
+        crash_limit=crash_limit,
+        allow=allow,
+        settings=current,
+    )
+    use_uvloop = backend == "asyncio" and importlib.util.find_spec("uvloop") is not None
+    options = {"use_uvloop": True} if use_uvloop else {}
+    anyio.run(partial(_serve, described), backend=backend, backend_options=options)
+    return _leave(0)
+
+
+def _import(modules: tuple[str, ...]) -> None:
+    """Import modules with tasks, from the current directory too, as ``python -m`` does."""
+    sys.path.insert(0, str(Path.cwd()))
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as exc:
+            raise EnvironmentProblemError(
+                f"--import {module}: {type(exc).__name__}: {exc}"
+            ) from exc
+
+
+async def _serve(described: Worker) -> None:
+    """Run a worker with what surrounds it in a process of its own: signals, a supervisor."""
+    from naq.supervisor.notify import lifeline_lost, notify
+
+    async def stop_when_alone() -> None:
+        await lifeline_lost()
+        log.warning("the supervisor is gone: stopping")
+        described.stop()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_obey_signals, described)
+        tasks.start_soon(stop_when_alone)
+        await described.run(task_status=_Ready())
+        notify("STOPPING=1")
+        tasks.cancel_scope.cancel()
+
+
+class _Ready:
+    """Tells the supervisor that the worker takes jobs."""
+
+    def started(self, value: object = None) -> None:  # noqa: ARG002 - a task status has it
+        """Send READY=1."""
+        from naq.supervisor.notify import notify
+
+        notify("READY=1")
+
+
+async def _obey_signals(
+    described: Worker, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        count = 0
+        async for received in signals:
+            count += 1
+            if count > 2:
+                os._exit(128 + received)
+            if count == 1:
+                log.info("%s: stopping when running jobs are done", received.name)
+            described.stop()
+
+
+def _leave(code: int) -> int:
+    """End the process even if a thread of a job never returns."""
+    stuck = [
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon
+    ]
+    if stuck:
+        _end_now(code)
+    return code
+
+
+def _end_now(code: int) -> NoReturn:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

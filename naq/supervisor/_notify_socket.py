@@ -1,0 +1,75 @@
+"""The supervisor's end of sd_notify: one datagram socket per run, so the sender is known."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["NotifySocket", "parse_notification"]
+
+_UCRED = struct.Struct("iII")  # pid, uid, gid: struct ucred of unix(7)
+_MAX_DATAGRAM = 8192
+
+
+def parse_notification(datagram: bytes) -> dict[str, str]:
+    """Return the assignments in ``datagram``; what is none is left out."""
+    lines = datagram.decode("utf-8", "replace").splitlines()
+    return {
+        name: value for name, found, value in (s.partition("=") for s in lines) if name and found
+    }
+
+
+class NotifySocket:
+    """Receives notifications of one run; :meth:`close` removes the socket file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            with suppress(FileNotFoundError):
+                path.unlink()  # of a supervisor that was killed; we hold its lock
+            self._socket.bind(os.fspath(path))
+            if hasattr(socket, "SO_PASSCRED"):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        except OSError:
+            self._socket.close()
+            raise
+
+    async def receive(self) -> dict[str, str]:
+        """Wait for a notification of this user's."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                # Room for the credentials and nothing else: descriptors that somebody attaches
+                # (FDSTORE=1) find none, and the kernel drops them.
+                datagram, ancillary, _, _ = self._socket.recvmsg(
+                    _MAX_DATAGRAM, socket.CMSG_SPACE(_UCRED.size)
+                )
+            except BlockingIOError:
+                continue
+            if _is_ours(ancillary):
+                return parse_notification(datagram)
+
+    def close(self) -> None:
+        """Stop receiving."""
+        self._socket.close()
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+
+
+def _is_ours(ancillary: list[tuple[int, int, bytes]]) -> bool:
+    """Whether the sender is this user or root. Without credentials the directory's mode decides."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", None):
+            _, uid, _ = _UCRED.unpack(data[: _UCRED.size])
+            return uid in (0, os.geteuid())
+    return not hasattr(socket, "SO_PASSCRED")

@@ -1,0 +1,194 @@
+"""What is written in a supervisor file: durations, sizes, signals, commands, templates.
+
+Pure functions from a TOML value to the program's value; each raises
+:class:`~naq.supervisor._schema.Invalid` with what it expected.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import signal
+from typing import TYPE_CHECKING, Any
+
+from naq.supervisor._schema import Invalid, ListOf, Scalar, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = [
+    "BOOLEAN",
+    "COMMAND",
+    "COUNT",
+    "DURATION",
+    "EXIT_CODES",
+    "PORT",
+    "POSITIVE_DURATION",
+    "SIGNAL",
+    "SIZE",
+    "TEXT",
+    "fill",
+    "number",
+    "text",
+    "uses_port",
+    "whole",
+]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B)")
+
+# The fields a text may use, and their doubled form, which stands for itself. Other braces are
+# left alone: they belong to the shell, to JSON, to Go templates. `${port}` is the shell's.
+_FIELD = re.compile(
+    r"\{\{(service|replicas|replica|project|port)\}\}|(?<!\$)\{(service|replicas|replica|project|port)\}"
+)
+
+
+def duration(value: object) -> float:
+    """Seconds: ``"250ms"``, ``"10s"``, ``"5m"``, ``"1h"``, ``"1h30m"``, or a number of seconds."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value) or value < 0:
+            raise Invalid(f"a duration cannot be {value}")
+        return float(value)
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        parts = _DURATION_PART.findall(value)
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    raise Invalid(
+        f'expected a duration such as "250ms", "10s", "5m" or a number of seconds, '
+        f"got {describe(value)}"
+    )
+
+
+def positive_duration(value: object) -> float:
+    """Like :func:`duration`, and more than nothing."""
+    seconds = duration(value)
+    if seconds <= 0:
+        raise Invalid("expected a duration above zero")
+    return seconds
+
+
+def size(value: object) -> int:
+    """Bytes: ``"512MiB"``, ``"16KiB"``, ``"1GB"``, or a number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
+        return int(float(found[1]) * _SIZES[found[2]])
+    raise Invalid(f'expected a size such as "512MiB" or a number of bytes, got {describe(value)}')
+
+
+def text(value: object) -> str:
+    """Non-empty text without a NUL, which no argument or variable can hold."""
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    raise Invalid(f"expected a text, got {describe(value)}")
+
+
+def boolean(value: object) -> bool:
+    """``true`` or ``false``, and no other spelling."""
+    if isinstance(value, bool):
+        return value
+    raise Invalid(f"expected true or false, got {describe(value)}")
+
+
+def whole(low: int, high: int) -> Callable[[object], int]:
+    """Return a reader of whole numbers from ``low`` to ``high``."""
+
+    def convert(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise Invalid(f"expected a whole number from {low} to {high}, got {describe(value)}")
+
+    return convert
+
+
+def number(low: float, high: float) -> Callable[[object], float]:
+    """Return a reader of numbers from ``low`` to ``high``."""
+
+    def convert(value: object) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
+            return float(value)
+        raise Invalid(f"expected a number from {low:g} to {high:g}, got {describe(value)}")
+
+    return convert
+
+
+def signal_number(value: object) -> int:
+    """A signal by name, with or without ``SIG``: ``"TERM"``, ``"SIGINT"``."""
+    if isinstance(value, str):
+        found = getattr(signal.Signals, f"SIG{value.removeprefix('SIG')}", None)
+        if isinstance(found, signal.Signals):
+            return int(found)
+    raise Invalid(f'expected a signal such as "TERM", got {describe(value)}')
+
+
+def command(value: object) -> tuple[str, ...]:
+    """A program and its arguments: a list as it is, a text split as a shell would split it."""
+    if isinstance(value, str):
+        try:
+            parts = shlex.split(value)
+        except ValueError as exc:
+            raise Invalid(f"cannot be split into words: {exc}") from exc
+    elif isinstance(value, list) and all(isinstance(part, str) for part in value):
+        parts = value
+    else:
+        raise Invalid(f"expected a list of texts or a text, got {describe(value)}")
+    if not parts or not parts[0]:
+        raise Invalid("names no program")
+    if any("\0" in part for part in parts):
+        raise Invalid("an argument cannot hold a NUL")
+    return tuple(parts)
+
+
+def fill(template: str, fields: Mapping[str, object]) -> str:
+    """Replace ``{service}``, ``{replica}``, ``{replicas}``, ``{project}``, ``{port}``.
+
+    ``{{port}}`` stands for ``{port}``. Other braces, and ``${port}``, stay as they are.
+
+    Raises:
+        KeyError: a field is used that ``fields`` does not have (``{port}`` without a port).
+    """
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return f"{{{found[1]}}}"
+        return str(fields[found[2]])
+
+    return _FIELD.sub(replace, template)
+
+
+def uses_port(texts: Iterable[str]) -> bool:
+    """Whether any of ``texts`` has the field ``{port}``."""
+    return any(found[2] == "port" for text in texts for found in _FIELD.finditer(text))
+
+
+def _scalar(convert: Callable[[object], Any], **schema: object) -> Scalar:
+    return Scalar(convert, schema)
+
+
+_DURATION_SCHEMA: Mapping[str, object] = {
+    "type": ["string", "number"],
+    "pattern": f"^{_DURATION.pattern}$",
+    "minimum": 0,
+}
+TEXT = _scalar(text, type="string", minLength=1)
+BOOLEAN = _scalar(boolean, type="boolean")
+COUNT = _scalar(whole(0, 100_000), type="integer", minimum=0, maximum=100_000)
+PORT = _scalar(whole(1, 65535), type="integer", minimum=1, maximum=65535)
+DURATION = Scalar(duration, _DURATION_SCHEMA)
+POSITIVE_DURATION = Scalar(positive_duration, _DURATION_SCHEMA)
+SIZE = _scalar(size, type=["string", "integer"], pattern=f"^{_SIZE.pattern}$", minimum=1)
+SIGNAL = _scalar(signal_number, type="string")
+COMMAND = _scalar(command, type=["string", "array"], items={"type": "string"}, minItems=1)
+EXIT_CODES = ListOf(_scalar(whole(0, 255), type="integer", minimum=0, maximum=255))

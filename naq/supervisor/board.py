@@ -1,0 +1,118 @@
+"""What every replica is doing now, in one place, and a way to wait until it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from naq.supervisor.lifecycle import RUNNING, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from naq.supervisor.causes import Cause
+
+__all__ = ["Board", "LastExit", "Status"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LastExit:
+    """The end of a replica's last run.
+
+    Attributes:
+        cause: why it ended.
+        code: exit code of the process, where there was one.
+        signal: number of the signal it died of.
+        at: wall clock, seconds since the epoch.
+    """
+
+    cause: Cause
+    code: int | None
+    signal: int | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One replica as it is now.
+
+    Attributes:
+        name: ``service`` or ``service.N``.
+        wanted: whether it is meant to be up.
+        runs: how often it was started; its incarnation.
+        failures: counted ends in the current window.
+        started_at: monotonic start of the current run, seconds.
+        detail: what it says of itself, or why it is where it is.
+        fatal: it has failed, and the project must stop because of it.
+    """
+
+    service: str
+    replica: int
+    name: str
+    state: State = State.DOWN
+    wanted: bool = True
+    pid: int | None = None
+    runs: int = 0
+    failures: int = 0
+    started_at: float | None = None
+    last_exit: LastExit | None = None
+    detail: str = ""
+    oneshot: bool = False
+    fatal: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether a process or task of it exists."""
+        return self.state in RUNNING
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether it is as it should be: READY, or done with what it was for."""
+        if self.oneshot:
+            return self.state is State.COMPLETED
+        return self.state in (State.READY, State.COMPLETED)
+
+
+class Board:
+    """The statuses of all replicas. Written by their owners, read by everybody."""
+
+    def __init__(self) -> None:
+        self._by_service: dict[str, dict[int, Status]] = {}
+        self._waiting: dict[str, set[trio.Event]] = {}
+
+    def publish(self, status: Status) -> None:
+        """Put up a new status and wake who waits for that service."""
+        self._by_service.setdefault(status.service, {})[status.replica] = status
+        for event in self._waiting.get(status.service, ()):
+            event.set()
+
+    def of(self, service: str) -> list[Status]:
+        """Return the replicas of a service, in order."""
+        return list(self._by_service.get(service, {}).values())
+
+    def __iter__(self) -> Iterator[Status]:
+        for replicas in self._by_service.values():
+            yield from replicas.values()
+
+    async def wait(self, services: Iterable[str], look: Callable[[], T | None]) -> T:
+        """Wait until ``look()`` gives something; it is asked again after every change.
+
+        Args:
+            services: those whose changes matter.
+            look: returns None for "not yet".
+        """
+        names = tuple(services)
+        while (found := look()) is None:
+            changed = trio.Event()
+            for name in names:
+                self._waiting.setdefault(name, set()).add(changed)
+            try:
+                await changed.wait()
+            finally:
+                for name in names:
+                    self._waiting[name].discard(changed)
+        return found

@@ -1,0 +1,77 @@
+"""What a supervised program uses: to say that it is ready, to learn that its supervisor is gone.
+
+Both do nothing outside a supervisor, so a program can call them always. :func:`notify` speaks the
+sd_notify protocol and works under systemd as well.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+
+import anyio
+
+__all__ = ["lifeline_lost", "notify"]
+
+LIFELINE_FD = "NAQ_LIFELINE_FD"  # environment.py has the same name for the other side
+
+
+def notify(state: str) -> bool:
+    """Tell the supervisor something: ``READY=1``, ``STATUS=...``, ``STOPPING=1``, ``WATCHDOG=1``.
+
+    Does not block: the datagram is dropped if the supervisor is that far behind.
+
+    Args:
+        state: one assignment per line.
+
+    Returns:
+        Whether there was somebody to tell.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):  # Linux' abstract namespace
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        try:
+            sender.sendto(state.encode(), address)
+        except OSError:
+            return False
+    return True
+
+
+async def lifeline_lost() -> None:
+    """Return when the supervisor is gone, however it went; never, if there is none.
+
+    The descriptor comes by inheritance (``NAQ_LIFELINE_FD``) and is closed to programs started from
+    here. On both of AnyIO's backends.
+    """
+    fd = _inherited()
+    if fd is None:
+        await anyio.sleep_forever()
+        return
+    os.set_inheritable(fd, False)
+    # The pipe is shared with others, so it must not be read or made non-blocking; nothing is ever
+    # written to it, and its only event is its end.
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while True:
+        await anyio.wait_readable(fd)
+        if poll.poll(0):
+            return
+
+
+def _inherited() -> int | None:
+    """Return the descriptor, if it is still the pipe that the variable speaks of."""
+    number, _, inode = os.environ.get(LIFELINE_FD, "").partition(":")
+    try:
+        fd = int(number)
+        found = os.fstat(fd)
+    except (ValueError, OSError):
+        return None
+    if not stat.S_ISFIFO(found.st_mode) or (inode and inode != str(found.st_ino)):
+        return None
+    return fd

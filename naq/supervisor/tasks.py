@@ -1,0 +1,168 @@
+"""One run of a service that lives in the supervisor's own process, kept from harming the others.
+
+Whatever a task does (raise, ``sys.exit()``, fail inside three nurseries) becomes a
+:class:`~naq.supervisor.lifecycle.Cause` here and goes no further. Only two things pass through:
+cancellation, which is the supervisor's, and KeyboardInterrupt, which is the user's.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from naq.exceptions import NaqException
+from naq.supervisor.causes import Cause, CauseKind, Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+__all__ = ["Started", "TaskRun", "guarded", "leaves", "reason", "summary"]
+
+# How long a cancelled task may take to clean up before the supervisor goes on without it, seconds.
+CANCEL_WAIT = 10.0
+
+
+class Started:
+    """The ``task_status`` a task gets. Trio's own would put it into the caller's cancellation."""
+
+    def __init__(self, on_started: Callable[[], object]) -> None:
+        self._on_started = on_started
+        self._called = False
+
+    def started(self, value: Any = None, /) -> None:  # noqa: ARG002 - nobody to give it to
+        """Say that the task is ready.
+
+        Raises:
+            RuntimeError: it was said before.
+        """
+        if self._called:
+            raise RuntimeError("task_status.started() was called twice")
+        self._called = True
+        self._on_started()
+
+
+async def guarded(fn: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> Cause:
+    """Run ``fn`` and return how it ended.
+
+    Args:
+        fn: what to run.
+        say: gets the traceback of a crash.
+    """
+    cause = Cause(kind=CauseKind.EXIT, code=0)
+    try:
+        await fn()
+    except* (trio.Cancelled, KeyboardInterrupt):
+        raise
+    except* SystemExit as group:
+        cause = _exit(next(leaves(group)), say)
+    except* BaseException as group:  # noqa: BLE001 - the one place where a service is isolated
+        say("".join(traceback.format_exception(_unwrapped(group))))
+        cause = Cause(kind=CauseKind.CRASH, code=1, message=summary(group))
+    return cause
+
+
+def summary(error: BaseException) -> str:
+    """Return the messages of an error, or of all errors in a group, on one line."""
+    each = (" ".join(f"{type(e).__name__}: {e}".split()).removesuffix(":") for e in leaves(error))
+    return "; ".join(dict.fromkeys(each))
+
+
+def reason(error: Exception) -> str:
+    """Return an error's message; with its type only where the text was not written for a person."""
+    known = isinstance(error, (OSError, NaqException)) and str(error)
+    return " ".join(str(error).split()) if known else summary(error)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group at any depth; an error that is no group is its only leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from leaves(part)
+    else:
+        yield error
+
+
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ``except*`` made a nameless group of, or the group that was raised."""
+    alone = len(group.exceptions) == 1 and not group.message
+    return group.exceptions[0] if alone else group
+
+
+def _exit(leaf: BaseException, say: Callable[[str], None]) -> Cause:
+    """Read ``sys.exit()`` as the interpreter does: nothing is 0, a text is printed and is 1."""
+    code = leaf.code if isinstance(leaf, SystemExit) else 1
+    if code is None:
+        return Cause(kind=CauseKind.EXIT, code=0)
+    if isinstance(code, int):
+        return Cause(kind=CauseKind.EXIT, code=code & 0xFF)
+    say(str(code))
+    return Cause(kind=CauseKind.EXIT, code=1)
+
+
+class TaskRun:
+    """A run as a task. The same shape as :class:`~naq.supervisor.runs.ProcessRun`.
+
+    Attributes:
+        pid: None; it has no process of its own.
+    """
+
+    pid: int | None = None
+
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+        self._grace = trio.CancelScope()
+        self._done = trio.Event()
+        self._stopping: trio.Event | None = None
+        self._cause = Cause(kind=CauseKind.EXIT, code=0, message="cancelled")
+
+    def stopping(self) -> trio.Event:
+        """Return the event that is set when the task is asked to stop; see ``ReplicaContext``."""
+        if self._stopping is None:
+            self._stopping = trio.Event()
+        return self._stopping
+
+    async def main(self, fn: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> None:
+        """Run ``fn`` to its end, whatever that is. Belongs in the nursery of its owner."""
+        try:
+            with self._scope:
+                self._cause = await guarded(fn, say)
+        finally:
+            self._done.set()
+
+    async def wait(self) -> Cause:
+        """Wait for the end of the task and return how it ended."""
+        await self._done.wait()
+        return self._cause
+
+    async def finish(self, grace: float) -> Ending:
+        """End the task: ask, if it wants to be asked; then cancel.
+
+        Args:
+            grace: seconds between the two.
+        """
+        if self._stopping is not None:
+            self._stopping.set()
+            self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace)
+            with self._grace:
+                await self._done.wait()
+                return Ending.QUIET
+        self._scope.cancel()
+        with trio.move_on_after(CANCEL_WAIT):
+            await self._done.wait()
+            return Ending.QUIET if self._stopping is None else Ending.KILLED
+        return Ending.STUCK
+
+    def hurry(self) -> None:
+        """Cancel without waiting any longer."""
+        self._grace.cancel()
+
+    def destroy(self) -> None:
+        """Cancel without waiting for it to end."""
+        self._scope.cancel()
+
+    async def close(self) -> str:
+        """Give back what the run held: nothing."""
+        await trio.lowlevel.checkpoint()
+        return ""

@@ -1,0 +1,89 @@
+"""Fixtures for all tests: the real nats-server, and every event loop naq runs on."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from naq.connection import connect
+from naq.queue import Queue
+from naq.server import EmbeddedServer, find_binary
+from naq.settings import Settings
+from naq.worker import Worker
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+BACKENDS = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("trio", {}), id="trio"),
+]
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def nats(tmp_path_factory):
+    """One nats-server for the whole run; tests keep apart by their prefix."""
+    home = tmp_path_factory.mktemp("nats")
+    server = EmbeddedServer(
+        binary=find_binary(), run_dir=home / "run", store_dir=home / "jetstream"
+    )
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(server.configure(), stdout=log, stderr=log)
+    try:
+        anyio.run(server.wait_healthy)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def settings(nats):
+    """Settings with a prefix of their own: nothing is shared with another test."""
+    return Settings(nats_url=nats.url_with_token, prefix=f"t{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+async def connection(settings, anyio_backend):
+    """A connection on the test's backend; what the test declared is removed afterwards."""
+    async with connect(settings=settings) as opened:
+        yield opened
+        names = opened.names
+        streams = (names.jobs_stream, names.results_stream, f"KV_{names.workers_bucket}")
+        for stream in streams:
+            await opened.request(f"$JS.API.STREAM.DELETE.{stream}")
+
+
+@pytest.fixture
+async def queue(connection):
+    async with Queue("default", connection=connection) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run_worker(connection):
+    """``async with run_worker("default", concurrency=2) as worker``: a worker in this process."""
+
+    @asynccontextmanager
+    async def run(*queues, **options):
+        worker = Worker(queues or ["default"], connection=connection, **options)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(worker.run)
+            try:
+                yield worker
+            finally:
+                worker.stop()
+                worker.stop()
+
+    return run
