@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from naq.queue import purge_queue as purge_queue
     from naq.queue import purge_queue_sync as purge_queue_sync
     from naq.results import Results as Results
+    from naq.supervisor import Supervisor as Supervisor
     from naq.worker import Worker as Worker
 
 _WHERE = {
@@ -81,6 +82,7 @@ _WHERE = {
     "enqueue_many_sync enqueue_sync fetch_job_result fetch_job_result_sync list_workers "
     "list_workers_sync purge_queue purge_queue_sync",
     "naq.results": "Results",
+    "naq.supervisor": "Supervisor",
     "naq.worker": "Worker",
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names.split()}

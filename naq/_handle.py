@@ -85,6 +85,7 @@ class Handler:
         self._threads = threads
         self._crash_limit = crash_limit
         self._changed = changed
+        self._conclusions: set[anyio.CancelScope] = set()
 
     def take(self, queue: str, message: Message, delivery: Delivery) -> None:
         """Accept a job from the server."""
@@ -187,16 +188,27 @@ class Handler:
         self._tasks.start_soon(self._conclude, held, what, name=f"naq conclude {held.id}")
 
     async def _conclude(self, held: Held, what: Outcome | Decision | None) -> None:
-        """Store what became of a job and settle it; an error in here concerns this job alone."""
+        """Store what became of a job and settle it; an error in here concerns this job alone.
+
+        A worker that is cancelled still does this; :meth:`abandon` ends it.
+        """
         self.concluding += 1
-        try:
-            await self._settle(held, what)
-        except Exception as exc:  # noqa: BLE001 - one job is isolated
-            self._give_up(held, exc)
-        else:
-            self._release(held)
-        finally:
-            self.concluding -= 1
+        with anyio.CancelScope(shield=True) as scope:
+            self._conclusions.add(scope)
+            try:
+                await self._settle(held, what)
+            except Exception as exc:  # noqa: BLE001 - one job is isolated
+                self._give_up(held, exc)
+            else:
+                self._release(held)
+            finally:
+                self._conclusions.discard(scope)
+                self.concluding -= 1
+
+    def abandon(self) -> None:
+        """Conclude nothing more: what is not settled by now is delivered again in its time."""
+        for scope in list(self._conclusions):
+            scope.cancel()
 
     async def _settle(self, held: Held, what: Outcome | Decision | None) -> None:
         settler = self._settler

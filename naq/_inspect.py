@@ -129,7 +129,7 @@ async def _alive(
 ) -> JobInfo:
     job = _decoded(connection, stored)
     holder: Whereabouts | None = None
-    if not _is_delayed(connection, stored) and await _someone_works(connection, stored):
+    if await _may_run(connection, stored, record):
         holder = await _control.where(connection, job_id)
     return JobInfo(
         id=job_id,
@@ -171,13 +171,18 @@ def _status(
     return JobStatus.PENDING
 
 
-async def _someone_works(connection: Connection, stored: Stored) -> bool:
-    """Whether any job of the queue is in a worker's hands: without, nobody needs be asked."""
+async def _may_run(connection: Connection, stored: Stored, record: JobRecord | None) -> bool:
+    """Whether a worker may have the job; if not, nobody needs be asked, and waited for."""
+    if _is_delayed(connection, stored):
+        return False
+    if record is not None and record.retry_at is not None and time.time() < record.retry_at:
+        return False
     names = connection.names
     info = await connection.api(
         f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(_queue_of(stored))}"
     )
-    return bool(info["num_ack_pending"])
+    # Everything after the last one that was delivered has never been given to anyone.
+    return bool(info["num_ack_pending"]) and stored.seq <= info["delivered"]["stream_seq"]
 
 
 def _ended(record: JobRecord) -> JobInfo:

@@ -22,7 +22,7 @@ from naq._locate import locate, redact
 from naq._pull import Pull
 from naq._seam import open_seam
 from naq._wire import Message
-from naq.exceptions import NaqConnectionError
+from naq.exceptions import NaqConnectionError, ServerRefusedError
 from naq.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ PAGE = 256
 """Messages per page when a stream is read through."""
 
 Envelope = tuple[str, bytes, "dict[str, str] | None"]
+
+_NO_MESSAGE = 10057
 
 T = TypeVar("T")
 
@@ -321,6 +323,14 @@ class Connection:
         """Remove every message that matches; return how many there were."""
         answer = await self.api(f"STREAM.PURGE.{stream}", {"filter": filter_subject})
         return int(answer.get("purged", 0))
+
+    async def remove(self, stream: str, seq: int) -> None:
+        """Remove one message, if it is still there: not one that took its place since."""
+        try:
+            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+        except ServerRefusedError as exc:
+            if exc.code != _NO_MESSAGE:
+                raise
 
     # -------------------------------------------------------------- listening
 

@@ -59,7 +59,7 @@ class DeadLetters:
             JobNotFoundError: there is none of this job.
         """
         stored = await self._find(job_id)
-        await self._connection.purge(self._connection.names.results_stream, stored.subject)
+        await self._connection.remove(self._connection.names.results_stream, stored.seq)
 
     async def requeue(self, job_id: str) -> None:
         """Queue the job again, with all its attempts before it.
@@ -83,7 +83,8 @@ class DeadLetters:
         except ServerRefusedError as exc:
             if exc.code != CONFLICT:  # else it is queued already: the letter can go
                 raise
-        await self._connection.purge(names.results_stream, stored.subject)
+        # This letter and no other: the job may have failed again by now.
+        await self._connection.remove(names.results_stream, stored.seq)
 
     async def _find(self, job_id: str) -> Stored:
         names = self._connection.names

@@ -16,6 +16,7 @@ __all__ = [
     "ConfigurationError",
     "DuplicateJobError",
     "EnqueueError",
+    "EnvironmentProblemError",
     "JobCancelledError",
     "JobError",
     "JobExecutionError",
@@ -45,6 +46,10 @@ class ConfigurationError(NaqException):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class EnvironmentProblemError(ConfigurationError):
+    """The environment of the program is wrong, not what it was called with: exit code 78."""
 
 
 class NaqConnectionError(NaqException):

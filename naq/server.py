@@ -32,8 +32,9 @@ from naq.exceptions import ConfigurationError, NaqConnectionError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["EmbeddedServer", "find_binary", "run_server"]
+__all__ = ["DEFAULT_PORT", "EmbeddedServer", "find_binary", "is_free", "run_server"]
 
+DEFAULT_PORT = 4222
 READY_TIMEOUT = 20.0
 """Seconds a server may take to be healthy: a million queued jobs are read in 2."""
 STOP_TIMEOUT = 10.0
@@ -135,16 +136,22 @@ class EmbeddedServer:
             "http": f"127.0.0.1:{self.http_port}",
             "server_name": f"naq-{self.run_dir.resolve().parent.parent.name or 'naq'}",
             "logtime": False,
+            "pid_file": str(self._pid_file),
             "max_payload": self.max_payload,
             "authorization": {"token": self.token},
             "jetstream": {"store_dir": str(self.store_dir), "sync_interval": self.sync},
         }
         return json.dumps(quoted, indent=2)
 
-    def announce(self, pid: int) -> None:
+    @property
+    def _pid_file(self) -> Path:
+        return self.run_dir / "nats.pid"
+
+    def announce(self) -> None:
         """Write the broker file of a server that is ready."""
         import psutil  # noqa: PLC0415 - only who runs a server pays for it
 
+        pid = int(self._pid_file.read_text())
         started = psutil.Process(pid).create_time()
         broker = BrokerFile(url=self.url, token=self.token, pid=pid, started=started)
         _write_private(self.broker_file, msgspec.json.encode(broker).decode())
@@ -217,7 +224,7 @@ async def run_server(
         )
     try:
         await _until_ready(server, process, log, timeout)
-        server.announce(process.pid)
+        server.announce()
         yield process.pid
     finally:
         server.withdraw()
@@ -261,15 +268,22 @@ def _last_words(log: Path) -> str:
     return (errors or lines[-1:] or ["it said nothing"])[0]
 
 
-def _require_free(port: int) -> None:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` of the loopback address now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as exc:
-            raise ConfigurationError(
-                f"nats-server cannot listen on 127.0.0.1:{port}: {exc.strerror}{_holder(port)}"
-            ) from exc
+        except OSError:
+            return False
+        return True
+
+
+def _require_free(port: int) -> None:
+    if not is_free(port):
+        raise ConfigurationError(
+            f"nats-server cannot listen on 127.0.0.1:{port}: it is taken{_holder(port)}"
+        )
 
 
 def _holder(port: int) -> str:
@@ -279,8 +293,8 @@ def _holder(port: int) -> str:
     with contextlib.suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr[1:] == (port,) and found.pid:
-                return f"; it is held by {psutil.Process(found.pid).name()} (pid {found.pid})"
-    return "; another user's program may hold it"
+                return f" by {psutil.Process(found.pid).name()} (pid {found.pid})"
+    return ", perhaps by another user's program"
 
 
 def _free_port() -> int:

@@ -6,23 +6,43 @@ supervisor, which itself knows none of them.
 
 from __future__ import annotations
 
+import re
+import secrets
+import socket
 import sys
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from naq.supervisor._schema import Invalid, Key, Scalar
+from naq._names import check_queue
+from naq.exceptions import ConfigurationError
+from naq.supervisor._schema import Choice, Invalid, Key, ListOf, Scalar
 from naq.supervisor._target import TARGET, resolve
-from naq.supervisor._values import BOOLEAN, COMMAND, command, uses_port
+from naq.supervisor._values import BOOLEAN, COMMAND, SIZE, TEXT, command, uses_port, whole
 from naq.supervisor.kinds import Kind, Launch
 from naq.supervisor.spec import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from naq.supervisor.kinds import Kinds, ReplicaContext, TaskStatus
+    from naq.supervisor.kinds import Kinds, Project, ReplicaContext, TaskStatus
     from naq.supervisor.spec import ServiceSpec
 
-__all__ = ["DEFAULT_TOPOLOGY", "KINDS", "CallableKind", "CommandKind"]
+__all__ = ["DEFAULT_TOPOLOGY", "KINDS", "CallableKind", "CommandKind", "NatsKind", "WorkerKind"]
+
+
+_PORT = Scalar(whole(0, 65535), {"type": "integer", "minimum": 0, "maximum": 65535})
+_AT_LEAST_ONE = Scalar(whole(1, 100_000), {"type": "integer", "minimum": 1})
+
+
+def _queue(value: object) -> str:
+    try:
+        return check_queue(value)
+    except ConfigurationError as exc:
+        raise Invalid(str(exc)) from exc
+
+
+_QUEUE = Scalar(_queue, {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
 def _program(value: object) -> str | tuple[str, ...]:
@@ -118,7 +138,167 @@ class CallableKind(Kind):
         await resolve(replica.service.options["target"])(replica, task_status=task_status)
 
 
-KINDS: Kinds = MappingProxyType({kind.name: kind for kind in (CommandKind, CallableKind)})
+class NatsKind(Kind):
+    """``type = "nats"``: the embedded nats-server, on loopback, with a token of its own."""
+
+    name: ClassVar[str] = "nats"
+    last: ClassVar[bool] = True
+    keys: ClassVar[Mapping[str, Key]] = {
+        "port": Key(type=_PORT, doc="for clients; 0: any free one; default: 4222 if that is free"),
+        "http_port": Key(type=_PORT, default=0, doc="for health and monitoring; 0: any free one"),
+        "store_dir": Key(type=TEXT, default=".naq/jetstream", doc="where the jobs are kept"),
+        "sync": Key(
+            type=TEXT, default="2m", doc='how often data is forced to disk; "always": before acks'
+        ),
+        "max_payload": Key(type=SIZE, default=1_048_576, doc="largest message"),
+        "path": Key(type=TEXT, doc="the executable; default: the wheel's, or the one on PATH"),
+        "args": Key(type=ListOf(TEXT), default=(), doc="more arguments for nats-server"),
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "stop_timeout": "30s",
+        "restart": {"backoff": {"initial": "200ms", "max": "5s"}},
+    }
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """There is one server; several on one machine would be no cluster but a trap."""
+        if service.replicas != 1:
+            yield "replicas", "must be 1; for a cluster, run nats-servers elsewhere and name them"
+
+    def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
+        """Choose ports and token, so that every other service can be told before it starts."""
+        from naq.server import DEFAULT_PORT, EmbeddedServer, find_binary, is_free
+
+        if len(services) > 1:
+            raise ConfigurationError(f"only one service may be of type nats: {', '.join(services)}")
+        for service in services.values():
+            options = service.options
+            port = options["port"]
+            if port is None:
+                port = DEFAULT_PORT if is_free(DEFAULT_PORT) else 0
+            self._server = EmbeddedServer(
+                binary=find_binary(options["path"]),
+                run_dir=project.run_dir,
+                store_dir=project.directory / options["store_dir"],
+                port=port,
+                http_port=options["http_port"],
+                sync=options["sync"],
+                max_payload=options["max_payload"],
+                args=tuple(options["args"]),
+            )
+            self._server.withdraw()
+
+    def exports(self, service: ServiceSpec) -> Mapping[str, str]:  # noqa: ARG002 - there is one
+        """Tell all others where it is."""
+        return {"NAQ_NATS_URL": self._server.url_with_token}
+
+    def launch(self, replica: ReplicaContext) -> Launch:
+        """Run the server; a taken port is a failed start that says who has it."""
+        server = self._server
+
+        async def ready() -> None:
+            await server.wait_healthy(replica.service.start_timeout)
+            server.announce()
+            replica.say(f"ready at {server.url}")
+
+        return Launch(argv=tuple(server.configure()), ready=ready, reword=_reword_nats)
+
+
+def _reword_nats(line: bytes) -> bytes | None:
+    """Leave out what nats-server tells of every start; keep warnings and errors."""
+    found = _NATS_LINE.match(line)
+    if found is None:
+        return line
+    return None if found[1] in (b"INF", b"DBG", b"TRC") else line[found.end() :]
+
+
+_NATS_LINE = re.compile(rb"\[\d+\] (?:[\d/]+ [\d:.]+ )?\[(INF|WRN|ERR|FTL|DBG|TRC)\] ")
+
+
+class WorkerKind(Kind):
+    """``type = "worker"``: a naq worker, in a process of its own or on the supervisor's loop."""
+
+    name: ClassVar[str] = "worker"
+    runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
+    keys: ClassVar[Mapping[str, Key]] = {
+        "queues": Key(type=ListOf(_QUEUE), default=(), doc="names; default: NAQ_DEFAULT_QUEUE"),
+        "import": Key(type=ListOf(TEXT), default=(), doc="modules with tasks"),
+        "allow": Key(type=ListOf(TEXT), default=(), doc="modules that may run in json mode"),
+        "backend": Key(
+            type=Choice("asyncio", "trio"), default="asyncio", doc="event loop of the process"
+        ),
+        "concurrency": Key(type=_AT_LEAST_ONE, default=10, doc="jobs at the same time"),
+        "crash_limit": Key(
+            type=_AT_LEAST_ONE, default=3, doc="workers a job may take down before it is poison"
+        ),
+        "burst": Key(type=BOOLEAN, default=False, doc="end when the queues are empty"),
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify", "stop_timeout": "30s"}
+
+    def launch(self, replica: ReplicaContext) -> Launch:
+        """Run ``naq worker``."""
+        options = replica.service.options
+        words = [sys.executable, "-m", "naq", "worker", *options["queues"]]
+        words += ["--name", _worker_name(replica), "--backend", options["backend"]]
+        words += ["--concurrency", str(options["concurrency"])]
+        words += ["--crash-limit", str(options["crash_limit"])]
+        words += ["--drain-timeout", f"{_drain_timeout(replica.service):g}"]
+        for flag, values in (("--import", options["import"]), ("--allow", options["allow"])):
+            words += [word for value in values for word in (flag, value)]
+        if options["burst"]:
+            words.append("--burst")
+        return Launch(argv=tuple(words), lifeline=True)
+
+    async def run(  # noqa: ASYNC128 - the worker calls started()
+        self, replica: ReplicaContext, *, task_status: TaskStatus
+    ) -> None:
+        """Run a worker here, on Trio."""
+        import trio
+
+        from naq.settings import Settings
+        from naq.worker import Worker
+
+        options = replica.service.options
+        directory = str(replica.cwd)
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+        for module in options["import"]:
+            import_module(module)
+        worker = Worker(
+            options["queues"],
+            concurrency=options["concurrency"],
+            name=_worker_name(replica),
+            drain_timeout=_drain_timeout(replica.service),
+            burst=options["burst"],
+            crash_limit=options["crash_limit"],
+            allow=options["allow"],
+            settings=Settings.from_env(replica.env),
+        )
+        stopping = replica.stopping()
+        async with trio.open_nursery() as nursery:
+
+            async def obey() -> None:
+                await stopping.wait()
+                worker.stop()
+
+            nursery.start_soon(obey)
+            await worker.run(task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+
+def _drain_timeout(service: ServiceSpec) -> float:
+    """Seconds jobs get to finish; what is left of ``stop_timeout`` is for handing back the rest."""
+    return max(service.stop_timeout / 2, service.stop_timeout - 7.0)
+
+
+def _worker_name(replica: ReplicaContext) -> str:
+    """Return a name that tells people which replica it is, and is not another run's."""
+    return f"{replica.name}-{socket.gethostname()[:20]}-{secrets.token_hex(2)}"
+
+
+KINDS: Kinds = MappingProxyType(
+    {kind.name: kind for kind in (CommandKind, CallableKind, NatsKind, WorkerKind)}
+)
 
 # What `naq up` runs where there is no supervisor.toml, in the form of one.
 DEFAULT_TOPOLOGY: Mapping[str, Any] = MappingProxyType(

@@ -227,6 +227,7 @@ class Worker:
             with anyio.move_on_after(HAND_BACK_TIMEOUT, shield=True):
                 await intake.stop()
                 await self._interrupt()
+            self._handler.abandon()
             jobs.cancel_scope.cancel()
 
     async def _drain(self) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import hypothesis
 import pytest
 
 from naq.connection import connect
@@ -16,6 +17,9 @@ from naq.queue import Queue
 from naq.server import EmbeddedServer, find_binary
 from naq.settings import Settings
 from naq.worker import Worker
+
+hypothesis.settings.register_profile("naq", deadline=None)  # a busy machine is no bug
+hypothesis.settings.load_profile("naq")
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -87,3 +91,16 @@ def run_worker(connection):
                 worker.stop()
 
     return run
+
+
+@pytest.fixture
+def eventually():
+    """``await eventually(check)``: wait until an async check is true, for what tells nobody."""
+
+    async def wait(check, timeout=10):
+        with anyio.fail_after(timeout):
+            while not (value := await check()):  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        return value
+
+    return wait

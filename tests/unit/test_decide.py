@@ -95,6 +95,7 @@ def test_counts_never_go_back_and_the_limit_always_holds(deliveries, limit, know
     else:
         assert isinstance(decision, Bury)
         assert decision.crashes >= limit
+        assert decision.attempts >= (known.attempts if known else 0)
 
 
 ERROR = ("builtins:KeyError", "builtins:LookupError", "builtins:Exception")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
+import socket
+import threading
 from datetime import UTC, datetime
 
 import msgspec
@@ -96,13 +97,10 @@ def test_a_decorated_function_is_found_under_its_name():
     assert resolve("examples.tasks:greet") is greet
 
 
-@pytest.mark.parametrize("argument", [open, os.fdopen, (i for i in range(3)), pickle.Pickler])
-def test_an_argument_that_cannot_be_pickled_is_a_clear_error(argument):
-    if argument in (open, os.fdopen, pickle.Pickler):
-        argument = open(os.devnull)  # noqa: SIM115 - a file object, which cannot be pickled
-    with pytest.raises(
-        SerializationError, match=r"arguments of examples.tasks:add cannot be pickled"
-    ):
+@pytest.mark.parametrize("make", [threading.Lock, socket.socket, lambda: (i for i in range(3))])
+def test_an_argument_that_cannot_be_pickled_is_a_clear_error(make):
+    argument = make()
+    with pytest.raises(SerializationError, match=r"arguments of .* cannot be pick"):
         PICKLE.encode_call(add, (argument,), {})
     getattr(argument, "close", lambda: None)()
 
