@@ -139,8 +139,8 @@ class Runners(Generic[W]):
                 finally:
                     self.busy -= 1
                     work.scope = None  # who cancels now must not hit the next job
-                    scope.shield = False
                 work = None
+                scope.shield = False  # not on the way out: an interrupted job is still to be told
                 self._freed()
         self._count -= 1
         self._wake()

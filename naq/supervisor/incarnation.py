@@ -141,6 +141,7 @@ def _start_process(
         pumps=host.pumps,
         state=host.state,
         lifeline=launch.lifeline,
+        reword=launch.reword,
     )
 
 

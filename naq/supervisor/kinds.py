@@ -117,6 +117,7 @@ class Launch:
         lifeline: the program ends by itself when the descriptor named by ``NAQ_LIFELINE_FD`` comes
             to its end (:func:`naq.supervisor.notify.lifeline_lost`), so nobody else has to ask it
             to when the supervisor is gone.
+        reword: makes another line of each line the program prints, or None to leave it out.
     """
 
     argv: tuple[str, ...]
@@ -124,6 +125,7 @@ class Launch:
     cwd: Path | None = None
     ready: Callable[[], Awaitable[None]] | None = None
     lifeline: bool = False
+    reword: Callable[[bytes], bytes | None] | None = None
 
 
 class TaskStatus(Protocol):

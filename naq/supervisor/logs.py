@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from naq.supervisor.spec import Logging
 
+    Reword = Callable[[bytes], bytes | None]
+
 __all__ = ["LEVELS", "Line", "LogHub", "Pump", "Sink", "Source"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -157,9 +159,17 @@ class Source:
 class Pump:
     """Reads one pipe into a source until every process that holds the other end has closed it."""
 
-    def __init__(self, fd: int, source: Source) -> None:
+    def __init__(self, fd: int, source: Source, reword: Reword | None = None) -> None:
+        """Prepare to read.
+
+        Args:
+            fd: the end of the pipe to read; closed when it is done.
+            source: where lines go.
+            reword: makes another line of each, or None to leave it out.
+        """
         self._fd = fd
         self._source = source
+        self._reword = reword
         self._scope = trio.CancelScope()
         self._done = trio.Event()
 
@@ -170,11 +180,17 @@ class Pump:
         try:
             with self._scope:
                 while chunk := await self._read():
-                    self._source.put(splitter.feed(chunk))
+                    self._put(splitter.feed(chunk))
         finally:
             os.close(self._fd)
-            self._source.put(splitter.flush())
+            self._put(splitter.flush())
             self._done.set()
+
+    def _put(self, lines: list[bytes]) -> None:
+        if self._reword is not None:
+            reworded = [self._reword(line) for line in lines]
+            lines = [line for line in reworded if line is not None]
+        self._source.put(lines)
 
     async def drain(self) -> bool:
         """Wait for the last lines of a run that is over, then close the pipe.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from naq.supervisor.kinds import ReplicaContext
     from naq.supervisor.leftovers import StateFile
-    from naq.supervisor.logs import Source
+    from naq.supervisor.logs import Reword, Source
 
 __all__ = ["ProcessRun", "Run"]
 
@@ -55,6 +55,7 @@ class ProcessRun:
         pumps: trio.Nursery,
         state: StateFile,
         lifeline: bool,
+        reword: Reword | None = None,
     ) -> None:
         """Start the process.
 
@@ -65,6 +66,7 @@ class ProcessRun:
             pumps: the nursery for reading it, which outlives all services.
             state: where to write down that it runs.
             lifeline: it stops by itself when the supervisor is gone.
+            reword: what to make of each line it prints.
 
         Raises:
             SpawnError: it cannot be started.
@@ -74,7 +76,7 @@ class ProcessRun:
         self._state = state
         self._process: Process = spawn(command)
         self.pid: int | None = self._process.pid
-        self._pump = Pump(self._process.output, source)
+        self._pump = Pump(self._process.output, source, reword)
         pumps.start_soon(self._pump.run, name=f"naq log pump {context.name}")
         state.add(
             *self._key,
