@@ -72,6 +72,19 @@ class _Nats(NatsClient):
         await self._send_command(commands)
         await self._flush_pending()
 
+    async def dispose(self) -> None:
+        """Close for good; raises nothing.
+
+        ``close`` alone leaves the socket of an interrupted connect open, and fails on a dead one.
+        """
+        try:
+            await self.close()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, we are done with it
+            log.debug("closing: %s", exc)
+        finally:
+            if self._transport:
+                self._transport.close()
+
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
@@ -234,7 +247,7 @@ class Client:
             self.connected = False
             self.exchanges.fail_all(NaqConnectionError("the connection was closed"))
             with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await self._nc.close()
+                await self._nc.dispose()
 
     def close(self) -> None:
         """Ask :meth:`run` to flush and end."""
@@ -289,8 +302,8 @@ class Client:
             ) from exc
         except (nats.errors.Error, OSError, ValueError) as exc:
             problems.append(exc)
-        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True), contextlib.suppress(Exception):
-            await nc.close()
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            await nc.dispose()
         raise _cannot_connect(target, problems[-1] if problems else None)
 
     def _check_version(self) -> None:
@@ -385,8 +398,8 @@ class Client:
             if self._closing.is_set():
                 return
             log.warning("the NATS client was closed; building a new one")
-            with anyio.move_on_after(CLOSE_TIMEOUT), contextlib.suppress(Exception):
-                await self._nc.close()
+            with anyio.move_on_after(CLOSE_TIMEOUT):
+                await self._nc.dispose()
             self._nc = await self._dial_until_there()
             self._broken.clear()
             self._outbox.extendleft(self._subscriptions)
