@@ -91,6 +91,8 @@ class Connection:
         self.target = target
         self.names: Names = settings.names
         self.open = True
+        self.given_url: str | None = None
+        """The url :func:`connect` was called with; None: it was found."""
         self.declared: set[str] = set()
         """Streams and consumers known to exist, so that each is asked for once."""
         self._seam = seam
@@ -434,6 +436,7 @@ async def connect(
     client = Client(locate(nats_url, settings), name=name)
     async with open_seam(client) as seam:
         connection = Connection(seam, client, settings=settings, target=client.target)
+        connection.given_url = nats_url
         await _require_jetstream(connection)
         token = _current.set(connection)
         try:

@@ -124,7 +124,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         async with open_connection(
             self._nats_url, given=self._given, settings=self._settings
         ) as self._connection:
-            self._backend = _Backend(self._connection, self._nats_url)
+            self._backend = _Backend(self._connection)
             await self._declare()
             yield self
 
@@ -362,9 +362,9 @@ async def open_connection(
 class _Backend:
     """What a :class:`Job` asks: over the connection it was made with, or else a new one."""
 
-    def __init__(self, connection: Connection, nats_url: str | None) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._nats_url = nats_url
+        self._nats_url = connection.given_url
 
     @asynccontextmanager
     async def _here(self) -> AsyncIterator[Connection]:

@@ -87,8 +87,9 @@ def run_worker(connection):
             try:
                 yield worker
             finally:
-                worker.stop()
-                worker.stop()
+                if not worker.burst:  # that one stops by itself
+                    worker.stop()
+                    worker.stop()
 
     return run
 
