@@ -83,7 +83,7 @@ class _Nats(NatsClient):
             log.debug("closing: %s", exc)
         finally:
             if self._transport:
-                self._transport.close()
+                self._transport.close()  # type: ignore[no-untyped-call]
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes

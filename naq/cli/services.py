@@ -16,7 +16,7 @@ import anyio
 from cyclopts import Parameter
 
 from naq.cli._common import Common, seconds, settings
-from naq.exceptions import EnvironmentProblemError
+from naq.exceptions import EnvironmentProblemError, NaqException
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -102,12 +102,18 @@ async def _serve(described: Worker) -> None:
         log.warning("the supervisor is gone: stopping")
         described.stop()
 
+    problem: NaqException | None = None
     async with anyio.create_task_group() as tasks:
         await tasks.start(_obey_signals, described)
         tasks.start_soon(stop_when_alone)
-        await described.run(task_status=_Ready())
+        try:
+            await described.run(task_status=_Ready())
+        except NaqException as exc:
+            problem = exc  # raised outside of the group, which would wrap it
         notify("STOPPING=1")
         tasks.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
 
 
 class _Ready:

@@ -1,0 +1,43 @@
+"""Jobs for the fault tests; each run leaves a line in a file, so that runs can be counted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import anyio
+
+import naq
+
+
+def _note(path, text):
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{text}\n".encode())
+    os.close(descriptor)
+
+
+async def noted(path, text):
+    _note(path, text)
+    return text
+
+
+async def noted_slowly(path, text, seconds):
+    _note(path, text)
+    await anyio.sleep(seconds)
+    return naq.current_job().attempt
+
+
+def noted_in_a_thread(path, text, seconds):
+    _note(path, text)
+    time.sleep(seconds)
+    return naq.current_job().attempt
+
+
+async def kill_at_first(path, times):
+    """Take the worker down the first few times."""
+    attempt = naq.current_job().attempt
+    _note(path, attempt)
+    if attempt <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return attempt

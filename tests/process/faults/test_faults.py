@@ -1,0 +1,292 @@
+"""kill -9 at every step, of everything: nothing is lost, nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import anyio
+import pytest
+from fault_jobs import kill_at_first, noted, noted_in_a_thread, noted_slowly
+
+import naq
+from naq.deadletters import DeadLetters
+from naq.exceptions import JobExecutionError, NaqConnectionError, ServerRefusedError
+
+pytestmark = pytest.mark.process
+
+
+async def until(check, timeout=30):
+    with anyio.fail_after(timeout):
+        while not check():  # noqa: ASYNC110 - a file tells nobody
+            await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_a_worker_killed_in_the_middle_of_a_job(settings, start_worker, notes, backend):
+    async with naq.Queue("default", settings=settings) as queue:
+        doomed = start_worker("--name", "doomed", backend=backend)
+        job = await queue.enqueue(noted_slowly, notes.path, "run", 60)
+        await until(notes.lines)
+        doomed.signal(signal.SIGKILL)
+        doomed.wait()
+        quick = await queue.enqueue(noted, notes.path, "quick")
+        start_worker("--name", "other", backend=backend)
+
+        assert await quick.result(timeout=20) == "quick"
+        await until(lambda: notes.lines().count("run") == 2)
+        info = await job.refresh()
+        assert (info.status, info.worker, info.attempts) == ("running", "other", 2)
+        assert await job.cancel()
+
+
+@pytest.mark.parametrize(
+    ("step", "runs", "attempts"),
+    [
+        ("when the job has arrived", 1, 2),
+        ("before the function is called", 1, 2),
+        ("before the result is sent", 2, 2),
+        ("after the result is stored, before the ack", 1, 1),
+    ],
+)
+async def test_a_worker_killed_at_a_step(  # noqa: PLR0917
+    settings, start_worker, notes, step, runs, attempts
+):
+    async with naq.Queue("default", settings=settings) as queue:
+        doomed = start_worker(step=step)
+        job = await queue.enqueue(noted, notes.path, "run")
+        assert doomed.wait() == -signal.SIGKILL
+        start_worker("--burst").wait()
+
+        assert await job.result(timeout=1) == "run"
+        assert notes.lines() == ["run"] * runs
+        assert (await job.refresh()).attempts == attempts
+        stats = await queue.stats()
+        assert (stats.depth, stats.running, stats.dead) == (0, 0, 0)
+
+
+async def test_a_job_that_kills_its_worker_runs_again_elsewhere(settings, start_worker, notes):
+    async with naq.Queue("default", settings=settings) as queue:
+        job = await queue.enqueue(kill_at_first, notes.path, 2)
+        for _ in range(2):
+            assert start_worker().wait() == -signal.SIGKILL
+        start_worker("--burst").wait()
+
+        assert await job.result(timeout=1) == 3
+        assert notes.lines() == ["1", "2", "3"]
+
+
+async def test_a_job_that_kills_three_workers_is_poison(settings, start_worker, notes):
+    async with naq.Queue("default", settings=settings) as queue:
+        job = await queue.enqueue(kill_at_first, notes.path, 99)
+        for _ in range(3):
+            assert start_worker().wait() == -signal.SIGKILL
+        assert start_worker("--burst").wait() == 0
+
+        with pytest.raises(JobExecutionError, match="poison"):
+            await job.result(timeout=1)
+        letter = await DeadLetters(queue._connection).get(job.id)
+        assert (letter.attempts, notes.lines()) == (3, ["1", "2", "3"])
+        assert letter.body
+
+
+async def test_the_poison_limit_can_be_set(settings, start_worker, notes):
+    async with naq.Queue("default", settings=settings) as queue:
+        job = await queue.enqueue(kill_at_first, notes.path, 99)
+        assert start_worker("--crash-limit", "1").wait() == -signal.SIGKILL
+        assert start_worker("--crash-limit", "1", "--burst").wait() == 0
+
+        with pytest.raises(JobExecutionError, match="poison"):
+            await job.result(timeout=1)
+
+
+# --------------------------------------------------------------------------- the server
+
+
+async def test_the_server_killed_again_and_again_under_load(settings, broker, start_worker, notes):
+    count = 5000
+    async with naq.Queue("default", settings=settings) as queue:
+        workers = [start_worker("--concurrency", "20") for _ in range(2)]
+        jobs = await queue.enqueue_many([naq.call(noted, notes.path, str(i)) for i in range(count)])
+        results = []
+        async with anyio.create_task_group() as tasks:
+
+            async def wait(job):
+                results.append(await job.result(timeout=50))
+
+            for job in jobs[::25]:
+                tasks.start_soon(wait, job)
+            for share in (0.1, 0.4, 0.7):
+                await until(lambda share=share: len(notes.lines()) >= count * share)
+                broker.kill()
+                await anyio.to_thread.run_sync(broker.start)
+
+        with anyio.fail_after(50):
+            for job in jobs:
+                await job.result()
+        assert len(results) == count / 25
+        assert set(notes.lines()) == {str(i) for i in range(count)}
+        assert (await queue.stats()).dead == 0
+        for worker in workers:
+            assert worker.process.poll() is None, worker.output
+
+
+async def test_a_server_that_is_away_at_the_end_of_a_job(settings, broker, start_worker, notes):
+    """The result waits in the worker; the function does not run again."""
+    async with naq.Queue("default", settings=settings) as queue:
+        start_worker()
+        job = await queue.enqueue(noted_slowly, notes.path, "run", 1)
+        await until(notes.lines)
+        broker.kill()
+        await anyio.sleep(1.5)
+        await anyio.to_thread.run_sync(broker.start)
+
+        assert await job.result(timeout=20) == 1
+        assert notes.lines() == ["run"]
+
+
+async def test_a_full_disk(settings, broker, start_worker):
+    """Refused with a clear error, nothing half-enqueued; and the queue works again afterwards."""
+    broker.kill()
+    size = 2_000_000
+
+    def limit(path):
+        config = json.loads(path.read_text())
+        config["jetstream"]["max_file_store"] = size
+        path.write_text(json.dumps(config))
+
+    await anyio.to_thread.run_sync(broker.start, limit)
+    async with naq.Queue("default", settings=settings) as queue:
+        ballast = b"x" * 100_000
+        stored = await as_many_as_fit(queue, ballast)
+        assert (await queue.stats()).depth == stored
+
+        with pytest.raises(naq.EnqueueError) as caught:
+            await queue.enqueue_many([naq.call(len, ballast) for _ in range(100)])
+        kept = [job for job in caught.value.jobs if job is not None]
+        assert (await queue.stats()).depth == stored + len(kept)
+
+        await queue.purge()
+        start_worker()
+        job = await queue.enqueue(len, b"four")
+        assert await job.result(timeout=20) == 4
+
+
+async def as_many_as_fit(queue, ballast):
+    for count in range(100):
+        try:
+            await queue.enqueue(len, ballast)
+        except ServerRefusedError as exc:
+            assert "resources" in str(exc)  # noqa: PT017
+            return count
+    raise AssertionError("the disk was never full")
+
+
+# --------------------------------------------------------------------------- stopping
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_sigterm_lets_a_job_finish(settings, start_worker, notes, backend):
+    async with naq.Queue("default", settings=settings) as queue:
+        worker = start_worker(backend=backend)
+        job = await queue.enqueue(noted_slowly, notes.path, "run", 1)
+        await until(notes.lines)
+        worker.signal(signal.SIGTERM)
+
+        assert worker.wait() == 0
+        assert await job.result(timeout=1) == 1
+        assert await naq.list_workers(nats_url=settings.nats_url) == []
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_at_the_drain_timeout_another_worker_takes_over_at_once(
+    settings, start_worker, notes, backend
+):
+    async with naq.Queue("default", settings=settings) as queue:
+        first = start_worker("--drain-timeout", "0.2", "--name", "first", backend=backend)
+        job = await queue.enqueue(noted_slowly, notes.path, "run", 60)
+        await until(notes.lines)
+        start_worker("--name", "second")
+        first.signal(signal.SIGTERM)
+
+        assert first.wait() == 0
+        await until(lambda: len(notes.lines()) == 2, timeout=2)  # and not after ack_wait
+        info = await job.refresh()
+        assert (info.worker, info.attempts) == ("second", 2)
+        await job.cancel()
+
+
+async def test_a_second_signal_skips_the_wait(settings, start_worker, notes):
+    async with naq.Queue("default", settings=settings) as queue:
+        worker = start_worker("--drain-timeout", "60")
+        job = await queue.enqueue(noted_slowly, notes.path, "run", 60)
+        await until(notes.lines)
+        worker.signal(signal.SIGTERM)
+        await until(lambda: "stopping when running jobs are done" in worker.output)
+        worker.signal(signal.SIGTERM)
+
+        assert worker.wait() == 0
+        assert await job.status() == "pending"
+
+
+async def test_a_thread_that_never_returns_does_not_keep_the_process(settings, start_worker, notes):
+    async with naq.Queue("default", settings=settings) as queue:
+        worker = start_worker("--drain-timeout", "0.2")
+        await queue.enqueue(noted_in_a_thread, notes.path, "run", 600)
+        await until(notes.lines)
+        worker.signal(signal.SIGTERM)
+
+        assert worker.wait() == 0
+
+
+async def test_a_frozen_worker_is_listed_as_unresponsive_and_its_job_moves_on(
+    settings, start_worker, notes
+):
+    async with naq.Queue("default", settings=settings) as queue:
+        frozen = start_worker("--name", "frozen")
+        job = await queue.enqueue(noted_slowly, notes.path, "run", 5)
+        await until(notes.lines)
+        frozen.signal(signal.SIGSTOP)
+        start_worker("--name", "other")
+
+        listed = {w.id: w.status for w in await naq.Worker.list_workers()}
+        assert listed["frozen"] == "unresponsive"
+        await until(lambda: len(notes.lines()) == 2)
+        assert (await job.refresh()).worker == "other"
+        frozen.signal(signal.SIGCONT)
+
+        # Both run it now; whoever is first is believed, the other one's result is dropped.
+        assert await job.result(timeout=20) in (1, 2)
+        await anyio.sleep(0.5)
+        assert (await queue.stats()).running == 0
+
+
+# --------------------------------------------------------------------------- no server at all
+
+
+async def test_a_producer_without_a_server(anyio_backend):
+    with pytest.raises(NaqConnectionError, match="naq up"):
+        async with naq.Queue("default", nats_url="nats://127.0.0.1:1"):
+            pass
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["worker", "default"],
+        ["list-queues"],
+        ["enqueue", "examples.tasks:add", "1", "2"],
+        ["list-workers", "--json"],
+    ],
+)
+async def test_a_command_without_a_server_ends_with_69_and_one_line(arguments):
+    result = await anyio.run_process(
+        [sys.executable, "-m", "naq", *arguments, "--nats-url", "nats://127.0.0.1:1"], check=False
+    )
+
+    assert result.returncode == 69
+    assert result.stdout == b""
+    lines = result.stderr.decode().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("naq: no NATS server answers at nats://127.0.0.1:1")
