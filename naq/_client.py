@@ -33,7 +33,7 @@ from nats.aio.client import Client as NatsClient
 
 from naq import _backoff
 from naq._exchange import Exchange, Exchanges
-from naq._locate import redact
+from naq._locate import moved, redact
 from naq._wire import Message, encode, parse_headers
 from naq.exceptions import ConfigurationError, NaqConnectionError
 
@@ -385,10 +385,17 @@ class Client:
         self._loop.call_later(1.0, self._look_down)
 
     def _look_down(self) -> None:
-        """While down: notice a client that was closed silently, or that stopped trying."""
+        """While down: notice a client that was closed silently, or that stopped trying.
+
+        Or a server that has come back elsewhere: ``naq up`` may choose another port each time.
+        """
         if self.connected or self._closing.is_set():
             return
-        if self._nc.is_closed or time.monotonic() - self._last_try > 4 * CONNECT_TIMEOUT:
+        elsewhere = moved(self.target)
+        if elsewhere is not None:
+            self.target = elsewhere
+            self._broken.set()
+        elif self._nc.is_closed or time.monotonic() - self._last_try > 4 * CONNECT_TIMEOUT:
             self._broken.set()
         self._loop.call_later(1.0, self._look_down)
 
@@ -413,6 +420,7 @@ class Client:
             except NaqConnectionError as exc:
                 log.warning("%s", exc)
             self._last_try = time.monotonic()
+            self.target = moved(self.target) or self.target
             await asyncio.sleep(_backoff.exponential(attempt, initial=0.5, maximum=5.0, jitter=0.3))
             attempt += 1
 

@@ -21,7 +21,7 @@ from naq.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from naq.settings import Settings
 
-__all__ = ["BrokerFile", "Target", "locate", "read_broker_file", "redact"]
+__all__ = ["BrokerFile", "Target", "locate", "moved", "read_broker_file", "redact"]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 BROKER_FILE = "nats.json"
@@ -42,10 +42,14 @@ class BrokerFile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A server and how to authenticate there; ``source`` says where the url came from."""
+    """A server and how to authenticate there; ``source`` says where the url came from.
+
+    ``broker_file`` is the file of a ``naq up`` it was found in: the server may come back elsewhere.
+    """
 
     url: str
     source: str
+    broker_file: Path | None = None
     token: str | None = field(default=None, repr=False)
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -91,8 +95,22 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
     found = _running_broker(start or Path.cwd())
     if found is not None:
         path, broker = found
-        return Target(url=broker.url, token=broker.token, source=str(path))
+        return _from_broker(path, broker)
     return target
+
+
+def moved(target: Target) -> Target | None:
+    """Return where the server of a ``naq up`` is now, if that is not where ``target`` says."""
+    if target.broker_file is None:
+        return None
+    broker = read_broker_file(target.broker_file)
+    if broker is None or (broker.url, broker.token) == (target.url, target.token):
+        return None
+    return _from_broker(target.broker_file, broker)
+
+
+def _from_broker(path: Path, broker: BrokerFile) -> Target:
+    return Target(url=broker.url, token=broker.token, source=str(path), broker_file=path)
 
 
 def redact(url: str) -> str:

@@ -43,13 +43,13 @@ class Project:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("NAQ_")}
         self.env["PYTHONPATH"] = str(ROOT)
 
-    def run(self, *arguments, stdin=subprocess.DEVNULL, **more):
+    def run(self, *arguments, cwd=None, **more):
         return subprocess.run(
             [*NAQ, *arguments],
             check=False,
-            cwd=self.directory,
+            cwd=cwd or self.directory,
             env={**self.env, **more},
-            stdin=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
@@ -200,14 +200,15 @@ def test_a_job_nobody_knows(project, command):
 
 
 def test_a_module_that_is_only_at_the_worker(project):
-    """The function is queued by name, and the note goes to stderr."""
-    result = project.run(
-        "enqueue", "examples.tasks:add", "2", "3", "--wait", PYTHONPATH=str(ROOT / "naq")
-    )
-    # (naq itself is installed; only examples is not found then)
+    """The function is queued by name, and a note goes to stderr."""
+    (project.directory / "shop_jobs.py").write_text("def price(n):\n    return n * 3\n")
+    elsewhere = project.directory / "elsewhere"
+    elsewhere.mkdir()
 
-    assert result.stdout == "5\n"
-    assert "queued by name" in result.stderr
+    result = project.run("enqueue", "shop_jobs:price", "5", "--wait", cwd=elsewhere)
+
+    assert result.stdout == "15\n"
+    assert result.stderr == "naq: shop_jobs is not here; shop_jobs:price is queued by name\n"
 
 
 # --------------------------------------------------------------------------- queues, workers
@@ -275,14 +276,8 @@ def test_the_server_listens_on_loopback_only(project):
 def test_a_directory_below_finds_the_server_too(project):
     below = project.directory / "a" / "b"
     below.mkdir(parents=True, exist_ok=True)
-    result = subprocess.run(
-        [*NAQ, "list-queues", "--json"],
-        check=False,
-        cwd=below,
-        env=project.env,
-        capture_output=True,
-        timeout=30,
-    )
+
+    result = project.run("list-queues", "--json", cwd=below)
 
     assert result.returncode == 0
     assert json.loads(result.stdout)
@@ -299,7 +294,7 @@ def test_a_directory_below_finds_the_server_too(project):
         (["enqueue", "add"], 2, "module:function"),
         (["enqueue", "examples.tasks:nothing"], 2, "nothing"),
         (["enqueue", "examples.tasks:add", "--in", "soon"], 2, "duration"),
-        (["enqueue", "examples.tasks:add", "--in", "-5s"], 2, "negative"),
+        (["enqueue", "examples.tasks:add", "--in=-5s"], 2, "negative"),
         (["enqueue", "examples.tasks:add", "--at", "noon"], 2, "2030-01-31"),
         (["enqueue", "examples.tasks:add", "--in", "1s", "--at", "2030-01-01"], 2, "not both"),
         (["enqueue", "examples.tasks:add", "--queue", "a.b"], 2, "queue name"),
@@ -371,6 +366,33 @@ def test_a_reader_that_goes_away(project):
 
 
 # --------------------------------------------------------------------------- the whole tree
+
+
+def test_a_program_outside_follows_the_server_to_another_port(tmp_path):
+    """It found the server by .naq/run; a new `naq up` listens elsewhere and has told so there."""
+    project = Project(tmp_path)
+    project.up()
+    worker = subprocess.Popen(
+        [*NAQ, "worker", "outside", "--name", "outside"],
+        cwd=tmp_path,
+        env=project.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while "outside" not in [w["id"] for w in project.json("list-workers")]:
+            pass
+        before = (tmp_path / ".naq" / "run" / "nats.json").read_text()
+        project.down()
+        project.up()
+        assert (tmp_path / ".naq" / "run" / "nats.json").read_text() != before
+
+        result = project.run("enqueue", "math:factorial", "5", "--queue", "outside", "--wait")
+        assert result.stdout == "120\n"
+    finally:
+        worker.terminate()
+        worker.wait(20)
+        project.down()
 
 
 def test_killing_the_supervisor_leaves_nothing_and_the_next_start_has_the_jobs(tmp_path):
