@@ -202,6 +202,7 @@ class Threads:
         """Called when a job ends without its thread."""
         self.returned: Callable[[], None] = _nothing
         """Called when such a thread has returned after all."""
+        self.limit = limit
         self._tasks = tasks
         self._limiter = anyio.CapacityLimiter(limit)
 

@@ -41,7 +41,9 @@ __all__ = ["Handler"]
 log = logging.getLogger("naq.worker")
 
 HOLD = 0.25
-"""Seconds a job that came without being wanted waits for a free slot before it is handed back."""
+"""Seconds a job that came while all slots were taken waits for one before it is handed back."""
+SHORT = 0.005
+"""Seconds up to which jobs are called short, on average (a tenth of the weight to each new one)."""
 
 
 class Handler:
@@ -86,6 +88,8 @@ class Handler:
         self._crash_limit = crash_limit
         self._changed = changed
         self._conclusions: set[anyio.CancelScope] = set()
+        self._crowded = anyio.Event()
+        self._usual_duration = SHORT
 
     def take(self, queue: str, message: Message, delivery: Delivery) -> None:
         """Accept a job from the server."""
@@ -97,17 +101,30 @@ class Handler:
             held.reply, held.delivery = message.reply, delivery
             return
         self.held[job_id] = held = Held(job_id, queue, message, delivery)
-        wanted = self.runners.free > 0
+        if self.runners.free <= 0:
+            self._crowded.set()
         self.runners.submit(held)
-        if not wanted:
-            self._tasks.start_soon(self._hold, held, name=f"naq hold {job_id}")
 
-    async def _hold(self, held: Held) -> None:
-        """Hand back a job that came when all slots were taken, unless one comes free soon."""
-        await anyio.sleep(HOLD)
-        if self.runners.withdraw(held):
-            held.concluded = True
-            await self._conclude(held, None)
+    async def hand_back_late(self) -> None:
+        """Hand back jobs that have waited for a slot for too long, until cancelled."""
+        waiting = self.runners.waiting
+        while True:
+            await self._crowded.wait()
+            self._crowded = anyio.Event()
+            while waiting:
+                left = waiting[0].arrived_at + HOLD - time.monotonic()
+                if left > 0:
+                    await anyio.sleep(left)
+                    continue
+                self._conclude_later(waiting.popleft(), None)
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs to ask for beyond the free slots: as many again, when jobs are short.
+
+        A request takes as long as a short job, and the slots would be empty for half of the time.
+        """
+        return self._threads.limit if self._usual_duration < SHORT else 0
 
     # ---------------------------------------------------------------- running
 
@@ -129,6 +146,8 @@ class Handler:
             return
         held.concluded = True
         self.processed += 1
+        took = outcome.finished_at - outcome.started_at
+        self._usual_duration += (took - self._usual_duration) * 0.1
         if outcome.failure is not None:
             self._conclude_later(held, outcome)
             return

@@ -86,14 +86,6 @@ class Runners(Generic[W]):
         self.waiting.append(work)
         self._wake()
 
-    def withdraw(self, work: W) -> bool:
-        """Take back what has not been started; whether that was so."""
-        try:
-            self.waiting.remove(work)
-        except ValueError:
-            return False
-        return True
-
     def _wake(self) -> None:
         """See to it that somebody takes the next waiting job, if there is a slot for it.
 

@@ -66,6 +66,7 @@ class Held:
     """
 
     __slots__ = (
+        "arrived_at",
         "body",
         "cancelled",
         "concluded",
@@ -85,6 +86,7 @@ class Held:
 
     def __init__(self, job_id: str, queue: str, message: Message, delivery: Delivery) -> None:
         self.id = job_id
+        self.arrived_at = time.monotonic()
         self.queue = queue
         self.body = message.data
         self.headers = message.headers or {}

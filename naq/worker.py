@@ -213,6 +213,7 @@ class Worker:
         assert self._stopping is not None
         try:
             jobs.start_soon(intake.run, name="naq worker intake")
+            jobs.start_soon(self._handler.hand_back_late, name="naq worker overflow")
             if self.burst:
                 jobs.start_soon(self._watch_burst, name="naq worker burst")
             task_status.started(self)
@@ -263,15 +264,16 @@ class Worker:
             await self._quiet.wait()
 
     def _free(self) -> int:
-        """Slots without a job; fewer while outcomes pile up that cannot be stored."""
+        """How many jobs there is room for; fewer while outcomes pile up that cannot be stored."""
         handler = self._handler
-        return handler.runners.free - max(0, handler.concluding - self.concurrency)
+        piled_up = max(0, handler.concluding - 2 * self.concurrency)
+        return handler.runners.free + handler.ahead - piled_up
 
     def _changed(self) -> None:
         """A job was settled."""
         if not self._handler.held:
             self._quiet.set()
-        if self._handler.concluding >= self.concurrency:  # it held up the intake
+        if self._handler.concluding >= 2 * self.concurrency:  # it held up the intake
             self._intake.want()
 
     # -------------------------------------------------------------- services

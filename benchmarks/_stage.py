@@ -1,0 +1,87 @@
+"""The stage of a measurement: a fresh nats-server, worker processes, the wait for the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+
+import naq
+from naq.server import EmbeddedServer, find_binary, run_server
+
+ROOT = Path(__file__).parent.parent
+
+
+@asynccontextmanager
+async def server():
+    """Run a nats-server with its data in a new directory; yield its url."""
+    with tempfile.TemporaryDirectory(prefix="naq-bench-") as home:
+        config = EmbeddedServer(
+            binary=find_binary(), run_dir=Path(home, "run"), store_dir=Path(home, "jetstream")
+        )
+        async with run_server(config) as pid:
+            yield Stage(config.url_with_token, pid)
+
+
+class Stage:
+    """A running server."""
+
+    def __init__(self, url, pid):
+        self.url = url
+        self.pid = pid
+
+    @contextmanager
+    def worker(self, *, backend, concurrency=32, uvloop=True):
+        """Run a worker in a process of its own; yield its pid once it takes jobs."""
+        with (
+            tempfile.TemporaryDirectory() as home,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready,
+        ):
+            ready.bind(f"{home}/notify")
+            ready.settimeout(30)
+            env = {
+                **os.environ,
+                "NAQ_NATS_URL": self.url,
+                "NOTIFY_SOCKET": f"{home}/notify",
+                "PYTHONPATH": str(ROOT),
+            }
+            command = [sys.executable, "-m", "naq", "worker", "default", "--backend", backend]
+            command += ["--concurrency", str(concurrency), "--log-level", "error"]
+            if not uvloop:
+                command[2] = "benchmarks._no_uvloop"
+            process = subprocess.Popen(command, env=env)
+            try:
+                while b"READY=1" not in ready.recv(4096):
+                    pass
+                yield process.pid
+            finally:
+                process.terminate()
+                process.wait(30)
+
+    async def drained(self, queue):
+        """Wait until a resumed queue is empty; return the seconds from its first delivery on."""
+        names, connection = queue._connection.names, queue._connection  # noqa: SLF001
+        subject = f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue.name)}"
+        before = (await connection.api(subject))["delivered"]["consumer_seq"]
+        await queue.resume()
+        began = None
+        while True:
+            info = await connection.api(subject)
+            now = anyio.current_time()
+            if began is None and info["delivered"]["consumer_seq"] > before:
+                began = now
+            if not info["num_pending"] and not info["num_ack_pending"] and began is not None:
+                return now - began
+            await anyio.sleep(0.002)
+
+
+async def fill(queue, function, count):
+    """Put ``count`` jobs into a paused queue."""
+    await queue.pause()
+    return await queue.enqueue_many([naq.call(function) for _ in range(count)])
