@@ -27,6 +27,20 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from naq._executor import CurrentJob as CurrentJob
     from naq._executor import current_job as current_job
+    from naq._functions import enqueue as enqueue
+    from naq._functions import enqueue_at as enqueue_at
+    from naq._functions import enqueue_at_sync as enqueue_at_sync
+    from naq._functions import enqueue_in as enqueue_in
+    from naq._functions import enqueue_in_sync as enqueue_in_sync
+    from naq._functions import enqueue_many as enqueue_many
+    from naq._functions import enqueue_many_sync as enqueue_many_sync
+    from naq._functions import enqueue_sync as enqueue_sync
+    from naq._functions import fetch_job_result as fetch_job_result
+    from naq._functions import fetch_job_result_sync as fetch_job_result_sync
+    from naq._functions import list_workers as list_workers
+    from naq._functions import list_workers_sync as list_workers_sync
+    from naq._functions import purge_queue as purge_queue
+    from naq._functions import purge_queue_sync as purge_queue_sync
     from naq._task import Call as Call
     from naq._task import Task as Task
     from naq._task import call as call
@@ -51,26 +65,15 @@ if TYPE_CHECKING:
     from naq.job import JobInfo as JobInfo
     from naq.job import JobStatus as JobStatus
     from naq.queue import Queue as Queue
-    from naq.queue import enqueue as enqueue
-    from naq.queue import enqueue_at as enqueue_at
-    from naq.queue import enqueue_at_sync as enqueue_at_sync
-    from naq.queue import enqueue_in as enqueue_in
-    from naq.queue import enqueue_in_sync as enqueue_in_sync
-    from naq.queue import enqueue_many as enqueue_many
-    from naq.queue import enqueue_many_sync as enqueue_many_sync
-    from naq.queue import enqueue_sync as enqueue_sync
-    from naq.queue import fetch_job_result as fetch_job_result
-    from naq.queue import fetch_job_result_sync as fetch_job_result_sync
-    from naq.queue import list_workers as list_workers
-    from naq.queue import list_workers_sync as list_workers_sync
-    from naq.queue import purge_queue as purge_queue
-    from naq.queue import purge_queue_sync as purge_queue_sync
     from naq.results import Results as Results
     from naq.supervisor import Supervisor as Supervisor
     from naq.worker import Worker as Worker
 
 _WHERE = {
     "naq._executor": "CurrentJob current_job",
+    "naq._functions": "enqueue enqueue_at enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many "
+    "enqueue_many_sync enqueue_sync fetch_job_result fetch_job_result_sync list_workers "
+    "list_workers_sync purge_queue purge_queue_sync",
     "naq._task": "Call Task call task",
     "naq.connection": "connect",
     "naq.exceptions": "ConfigurationError DuplicateJobError EnqueueError JobCancelledError "
@@ -78,9 +81,7 @@ _WHERE = {
     "NaqConnectionError NaqException PayloadTooLargeError SerializationError ServerRefusedError "
     "SupervisorError",
     "naq.job": "Job JobInfo JobStatus",
-    "naq.queue": "Queue enqueue enqueue_at enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many "
-    "enqueue_many_sync enqueue_sync fetch_job_result fetch_job_result_sync list_workers "
-    "list_workers_sync purge_queue purge_queue_sync",
+    "naq.queue": "Queue",
     "naq.results": "Results",
     "naq.supervisor": "Supervisor",
     "naq.worker": "Worker",

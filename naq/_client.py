@@ -13,8 +13,6 @@ paid per message. What is done differently from nats-py 2.16:
   ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
 * **Acks are sent again after a reconnect**: those written just before the link broke may be lost,
   and the server would wait its whole ``ack_wait`` to deliver those finished jobs again.
-
-Only this module imports nats-py.
 """
 
 from __future__ import annotations
@@ -22,20 +20,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
-import nats.errors
-from nats.aio.client import Client as NatsClient
 
 from naq import _backoff
+from naq._dial import CONNECT_TIMEOUT, dial
 from naq._exchange import Exchange, Exchanges
-from naq._locate import moved, redact
-from naq._wire import Message, encode, parse_headers
-from naq.exceptions import ConfigurationError, NaqConnectionError
+from naq._locate import moved
+from naq._nats import NatsClient, Subscription, Unsubscribe, nats_errors
+from naq._wire import encode
+from naq.exceptions import NaqConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,64 +41,14 @@ if TYPE_CHECKING:
 
     from naq._locate import Target
 
-__all__ = ["Client", "Subscription"]
+__all__ = ["Client"]
 
 log = logging.getLogger("naq.connection")
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds for the first connection; a refused one fails at once."""
-PING_INTERVAL = 2
-"""Seconds between pings; two unanswered ones mean the link is dead. Two and not one: a loop that
-user code blocks for a while sends one late ping when it comes back, and must not lose its link."""
 CLOSE_TIMEOUT = 2.0
 WRITES_PER_TURN = 64
 """Messages written at once before the loop gets a turn."""
 RECENT_ACKS = 1024
-MINIMUM_SERVER = (2, 14)
-
-
-class _Nats(NatsClient):
-    """nats-py's client with what is slow or wrong in 2.16 done differently."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.routes: dict[int, Subscription] = {}
-
-    async def send(self, commands: bytes) -> None:
-        """Send protocol that is encoded already, as ``publish`` does with one message."""
-        await self._send_command(commands)
-        await self._flush_pending()
-
-    async def dispose(self) -> None:
-        """Close for good; raises nothing.
-
-        ``close`` alone leaves the socket of an interrupted connect open, and fails on a dead one.
-        """
-        try:
-            await self.close()
-        except Exception as exc:  # noqa: BLE001 - whatever it is, we are done with it
-            log.debug("closing: %s", exc)
-        finally:
-            if self._transport:
-                self._transport.close()  # type: ignore[no-untyped-call]
-
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        # Straight to whom it concerns; there a queue and a task lie in between.
-        subscription = self.routes.get(sid)
-        if subscription is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        parsed = parse_headers(headers) if headers else None
-        subscription.receive(Message(subject.decode(), reply.decode(), data, parsed))
-
-    async def _process_pong(self) -> None:
-        # A flush that was given up leaves its future behind; the PONG for it then raises in the
-        # read loop, which ends without a word, and the connection hears nothing until pings fail.
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
 
 
 class _Publishable(Protocol):
@@ -109,64 +56,6 @@ class _Publishable(Protocol):
 
     def encode(self) -> bytes:
         """Return it as it is sent."""
-
-
-class Subscription:
-    """A standing interest; survives reconnects and rebuilt clients until it is ended."""
-
-    __slots__ = ("_batch", "_loop", "native", "nc", "on_messages", "subject")
-
-    def __init__(
-        self,
-        subject: str,
-        on_messages: Callable[[list[Message]], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.subject = subject
-        self.on_messages = on_messages
-        self.nc: _Nats | None = None
-        self.native: Any = None
-        self._loop = loop
-        self._batch: list[Message] = []
-
-    def __repr__(self) -> str:
-        return f"subscribe to {self.subject}"
-
-    def receive(self, message: Message) -> None:
-        """Collect what arrives in one go; it is handed over as one list."""
-        self._batch.append(message)
-        if len(self._batch) == 1:
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        self.on_messages(batch)
-
-    async def write(self, nc: _Nats) -> None:
-        """Tell the server, now and (nats-py does) after every reconnect."""
-        self.nc = nc
-        self.native = await nc.subscribe(self.subject, cb=self._handle)
-        nc.routes[self.native._id] = self  # noqa: SLF001 - the number the server calls it by
-
-    async def _handle(self, message: Any) -> None:
-        """Take what came before the route was known."""
-        headers = message.headers and {str(k): v for k, v in message.headers.items()}
-        self.receive(Message(message.subject, message.reply, message.data, headers))
-
-
-class _Unsubscribe:
-    __slots__ = ("subscription",)
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-
-    def __repr__(self) -> str:
-        return f"unsubscribe from {self.subscription.subject}"
-
-    async def write(self, nc: _Nats) -> None:
-        if self.subscription.nc is nc:  # else its client was replaced, and it went with it
-            nc.routes.pop(self.subscription.native._id, None)  # noqa: SLF001
-            await self.subscription.native.unsubscribe()
 
 
 class _Publish:
@@ -198,9 +87,9 @@ class Client:
         self.target = target
         self._name = name
         self._listeners: list[Callable[[bool], None]] = []
-        self._nc: _Nats
+        self._nc: NatsClient
         self._tasks: TaskGroup
-        self._outbox: deque[_Publishable | Subscription | _Unsubscribe] = deque()
+        self._outbox: deque[_Publishable | Subscription | Unsubscribe] = deque()
         self._subscriptions: set[Subscription] = set()
         self._recent_acks: deque[_Publish] = deque(maxlen=RECENT_ACKS)
         self._attempts = 0
@@ -232,7 +121,6 @@ class Client:
         )
         self._nc = await self._dial()
         try:
-            self._check_version()
             self._mark_up()
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -257,64 +145,19 @@ class Client:
         if self._outbox and self.connected:
             await self._drained.wait()
         if self.connected:
-            with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+            with contextlib.suppress(nats_errors.Error, asyncio.TimeoutError):
                 await self._nc.flush(timeout=1)
 
-    async def _dial(self) -> _Nats:
-        """Open one client. Every server of the list is tried once; then the last error counts."""
-        nc = _Nats()
-        problems: list[Exception] = []
-        target = self.target
-        scope = anyio.CancelScope()
-
-        async def on_error(exc: Exception) -> None:
-            if self.connected:
-                log.warning("NATS: %s", str(exc).removeprefix("nats: ") or type(exc).__name__)
-                return
-            problems.append(exc)
-            if len(problems) >= len(target.servers):
-                scope.cancel()
-
-        try:
-            with anyio.move_on_after(CONNECT_TIMEOUT), scope:
-                await nc.connect(
-                    target.servers,
-                    name=self._name,
-                    error_cb=on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                    closed_cb=self._on_closed,
-                    reconnect_to_server_handler=self._next_server,
-                    max_reconnect_attempts=-1,
-                    connect_timeout=2,
-                    ping_interval=PING_INTERVAL,
-                    token=target.token,
-                    user=target.user,
-                    password=target.password,
-                    user_credentials=target.creds,
-                    nkeys_seed=target.nkey_seed,
-                    tls=target.tls,
-                )
-                return nc
-        except ImportError as exc:
-            raise ConfigurationError(
-                "credentials with nkeys need one more package: pip install 'naq[nkeys]'"
-            ) from exc
-        except (nats.errors.Error, OSError, ValueError) as exc:
-            problems.append(exc)
-        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await nc.dispose()
-        raise _cannot_connect(target, problems[-1] if problems else None)
-
-    def _check_version(self) -> None:
-        version = self._nc.connected_server_version
-        self.server_version = f"{version.major}.{version.minor}.{version.patch}"
-        if (version.major, version.minor) < MINIMUM_SERVER:
-            need = ".".join(map(str, MINIMUM_SERVER))
-            raise NaqConnectionError(
-                f"nats-server {self.server_version} at {redact(self.target.url)} is too old: "
-                f"naq needs {need} or newer"
-            )
+    async def _dial(self) -> NatsClient:
+        nc, self.server_version = await dial(
+            self.target,
+            name=self._name,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            reconnect_to_server_handler=self._next_server,
+        )
+        return nc
 
     # ---------------------------------------------------- losing and finding
 
@@ -412,7 +255,7 @@ class Client:
             self._outbox.extendleft(self._subscriptions)
             self._mark_up()
 
-    async def _dial_until_there(self) -> _Nats:
+    async def _dial_until_there(self) -> NatsClient:
         attempt = 0
         while True:
             try:
@@ -446,7 +289,7 @@ class Client:
         commands: list[bytes] = []
         while outbox and len(commands) < WRITES_PER_TURN:
             item = outbox[0]
-            if isinstance(item, (Subscription, _Unsubscribe)):
+            if isinstance(item, (Subscription, Unsubscribe)):
                 if commands:
                     break
                 outbox.popleft()
@@ -456,15 +299,15 @@ class Client:
             commands.append(item.encode())
         await self._nc.send(b"".join(commands))
 
-    async def _write_interest(self, item: Subscription | _Unsubscribe) -> None:
+    async def _write_interest(self, item: Subscription | Unsubscribe) -> None:
         try:
             await item.write(self._nc)
-        except nats.errors.ConnectionClosedError:
+        except nats_errors.ConnectionClosedError:
             self._mark_down()  # a new client takes over all subscriptions
-        except nats.errors.Error as exc:
+        except nats_errors.Error as exc:
             log.warning("%s: %s", item, exc)
 
-    def _queue(self, item: _Publishable | Subscription | _Unsubscribe) -> None:
+    def _queue(self, item: _Publishable | Subscription | Unsubscribe) -> None:
         self._outbox.append(item)
         if len(self._outbox) == 1:
             self._drained.clear()
@@ -495,7 +338,7 @@ class Client:
         """End a subscription; what has arrived but was not handed over yet is dropped."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
-            self._queue(_Unsubscribe(subscription))
+            self._queue(Unsubscribe(subscription))
 
     def drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
         """End a subscription; ``done`` is called when all that had arrived was handed over."""
@@ -508,21 +351,6 @@ class Client:
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 try:
                     await native.drain()
-                except nats.errors.Error as exc:
+                except nats_errors.Error as exc:
                     log.debug("cannot drain %s: %s", subscription.subject, exc)
         self._loop.call_soon(done, None)  # after the hand-over, which is one call_soon away too
-
-
-def _cannot_connect(target: Target, problem: Exception | None) -> NaqConnectionError:
-    url = ",".join(redact(server) for server in target.servers)
-    where = f"{url} (from {target.source})"
-    text = "" if problem is None else str(problem) or type(problem).__name__
-    if isinstance(problem, OSError) and problem.errno:
-        text = os.strerror(problem.errno).lower()
-    if "authorization" in text.lower() or "authentication" in text.lower():
-        error = NaqConnectionError(f"the NATS server at {where} refuses these credentials")
-    else:
-        said = f": {text}" if text else ""
-        error = NaqConnectionError(f"no NATS server answers at {where}{said}; `naq up` starts one")
-    error.__cause__ = problem
-    return error

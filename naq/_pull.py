@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from naq import _backoff
-from naq._client import Subscription
+from naq._nats import Subscription
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from naq._client import Client
+    from naq._seam import Seam
     from naq._wire import Message
 
-__all__ = ["Metadata", "Pull", "metadata"]
+__all__ = ["Metadata", "Pull", "PullHandle", "metadata"]
 
 EXPIRES = 30.0
 """Seconds a pull request stands."""
@@ -151,6 +152,24 @@ class Pull:
             return
         self._watching = True
         self._loop.call_later(HEARTBEAT, self._watch)
+
+
+class PullHandle:
+    """The caller's side of a :class:`naq._pull.Pull`."""
+
+    __slots__ = ("_pull", "_seam")
+
+    def __init__(self, pull: Pull, seam: Seam) -> None:
+        self._pull = pull
+        self._seam = seam
+
+    def request(self, batch: int) -> None:
+        """Ask for ``batch`` more messages."""
+        self._seam.post(self._pull.request, batch)
+
+    async def stop(self) -> None:
+        """Ask for nothing more; returns when all that was under way has been handed over."""
+        await self._seam.ask(self._pull.stop)
 
 
 class Metadata(NamedTuple):

@@ -57,7 +57,7 @@ class Call:
 def call(function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
     """Bind arguments for a later enqueue; every keyword is the function's own.
 
-    ``queue.enqueue_many([naq.call(add, i, 1) for i in range(10_000)])``
+    ``_functions.enqueue_many([naq.call(add, i, 1) for i in range(10_000)])``
     """
     return Call(function, args, kwargs)
 
@@ -105,39 +105,39 @@ class Task(Generic[P, R]):
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Enqueue a call; raises as :meth:`naq.Queue.enqueue` does."""
-        from naq import queue  # noqa: PLC0415 - queue knows tasks
+        from naq import _functions  # noqa: PLC0415 - it knows tasks
 
-        return await queue.enqueue(self.call(*args, **kwargs), queue_name=self.queue)
+        return await _functions.enqueue(self.call(*args, **kwargs), queue_name=self.queue)
 
     async def enqueue_in(self, delay: float | timedelta, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Enqueue a call that becomes runnable after ``delay`` (seconds or timedelta)."""
-        from naq import queue  # noqa: PLC0415
+        from naq import _functions  # noqa: PLC0415
 
-        return await queue.enqueue_in(delay, self.call(*args, **kwargs), queue_name=self.queue)
+        return await _functions.enqueue_in(delay, self.call(*args, **kwargs), queue_name=self.queue)
 
     async def enqueue_at(self, when: datetime, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Enqueue a call that becomes runnable at ``when``, a datetime with a time zone."""
-        from naq import queue  # noqa: PLC0415
+        from naq import _functions  # noqa: PLC0415
 
-        return await queue.enqueue_at(when, self.call(*args, **kwargs), queue_name=self.queue)
+        return await _functions.enqueue_at(when, self.call(*args, **kwargs), queue_name=self.queue)
 
     def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """:meth:`enqueue` for code without an event loop."""
-        from naq import queue  # noqa: PLC0415
+        from naq import _functions  # noqa: PLC0415
 
-        return queue.enqueue_sync(self.call(*args, **kwargs), queue_name=self.queue)
+        return _functions.enqueue_sync(self.call(*args, **kwargs), queue_name=self.queue)
 
     def enqueue_in_sync(self, delay: float | timedelta, *args: P.args, **kwargs: P.kwargs) -> Job:
         """:meth:`enqueue_in` for code without an event loop."""
-        from naq import queue  # noqa: PLC0415
+        from naq import _functions  # noqa: PLC0415
 
-        return queue.enqueue_in_sync(delay, self.call(*args, **kwargs), queue_name=self.queue)
+        return _functions.enqueue_in_sync(delay, self.call(*args, **kwargs), queue_name=self.queue)
 
     def enqueue_at_sync(self, when: datetime, *args: P.args, **kwargs: P.kwargs) -> Job:
         """:meth:`enqueue_at` for code without an event loop."""
-        from naq import queue  # noqa: PLC0415
+        from naq import _functions  # noqa: PLC0415
 
-        return queue.enqueue_at_sync(when, self.call(*args, **kwargs), queue_name=self.queue)
+        return _functions.enqueue_at_sync(when, self.call(*args, **kwargs), queue_name=self.queue)
 
 
 @overload

@@ -7,7 +7,11 @@ expression per header, a queue and a task per subscription (measured in docs/des
 
 from __future__ import annotations
 
-__all__ = ["Message", "encode", "parse_headers"]
+from datetime import datetime
+
+import msgspec
+
+__all__ = ["Message", "Stored", "encode", "parse_headers", "stored"]
 
 
 class Message:
@@ -59,3 +63,25 @@ def parse_headers(raw: bytes) -> dict[str, str]:
         if colon:
             headers[name] = value.strip()
     return headers
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A message as it stands in a stream."""
+
+    subject: str
+    seq: int
+    time: datetime
+    data: bytes
+    headers: dict[str, str]
+
+
+def stored(reply: Message) -> Stored:
+    """Read the answer to a direct get."""
+    headers = dict(reply.headers or {})
+    return Stored(
+        subject=headers.pop("Nats-Subject", ""),
+        seq=int(headers.pop("Nats-Sequence", "0")),
+        time=datetime.fromisoformat(headers.pop("Nats-Time-Stamp")),
+        data=reply.data,
+        headers=headers,
+    )

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from naq._bulk import CONFLICT, Ingest, Pipelined
-from naq._client import Client, Subscription
+from naq._client import Client
 from naq._exchange import ApiError, Gather, PubAck, Store, refused
 from naq._exchange import Exchange as Request
 from naq._locate import locate, redact
-from naq._pull import Pull
+from naq._nats import Subscription
+from naq._pull import Pull, PullHandle
 from naq._seam import open_seam
-from naq._wire import Message
+from naq._wire import Message, Stored, stored
 from naq.exceptions import NaqConnectionError, ServerRefusedError
 from naq.settings import Settings
 
@@ -71,16 +71,6 @@ def current_connection() -> Connection | None:
 def use_connection(connection: Connection) -> None:
     """Make :func:`current_connection` return ``connection`` in this task and its children."""
     _current.set(connection)
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A message as it stands in a stream."""
-
-    subject: str
-    seq: int
-    time: datetime
-    data: bytes
-    headers: dict[str, str]
 
 
 class Connection:
@@ -289,7 +279,7 @@ class Connection:
         reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
         if reply.status:
             return None
-        return _stored(reply)
+        return stored(reply)
 
     async def first(self, stream: str, filter_subject: str) -> tuple[Stored | None, int]:
         """Return the oldest message that matches, and how many match."""
@@ -297,7 +287,7 @@ class Connection:
         if not reply or reply[0].status:
             return None, 0
         more = int((reply[0].headers or {}).get("Nats-Num-Pending", "0"))
-        return _stored(reply[0]), more + 1
+        return stored(reply[0]), more + 1
 
     async def page(
         self, stream: str, filter_subject: str, *, after: int = 0, limit: int = PAGE
@@ -307,7 +297,7 @@ class Connection:
         A page with fewer is the last one.
         """
         replies = await self._page(stream, filter_subject, start=after + 1, batch=limit)
-        return [_stored(reply) for reply in replies if not reply.status]
+        return [stored(reply) for reply in replies if not reply.status]
 
     async def _page(self, stream: str, subject: str, *, start: int, batch: int) -> list[Message]:
         body = {"seq": start, "next_by_subj": subject, "batch": batch}
@@ -380,35 +370,6 @@ class Connection:
         )
         self._seam.post(pull.start)
         return PullHandle(pull, self._seam)
-
-
-class PullHandle:
-    """The caller's side of a :class:`naq._pull.Pull`."""
-
-    __slots__ = ("_pull", "_seam")
-
-    def __init__(self, pull: Pull, seam: Seam) -> None:
-        self._pull = pull
-        self._seam = seam
-
-    def request(self, batch: int) -> None:
-        """Ask for ``batch`` more messages."""
-        self._seam.post(self._pull.request, batch)
-
-    async def stop(self) -> None:
-        """Ask for nothing more; returns when all that was under way has been handed over."""
-        await self._seam.ask(self._pull.stop)
-
-
-def _stored(reply: Message) -> Stored:
-    headers = dict(reply.headers or {})
-    return Stored(
-        subject=headers.pop("Nats-Subject", ""),
-        seq=int(headers.pop("Nats-Sequence", "0")),
-        time=datetime.fromisoformat(headers.pop("Nats-Time-Stamp")),
-        data=reply.data,
-        headers=headers,
-    )
 
 
 @asynccontextmanager

@@ -8,17 +8,26 @@ announced but silent is shown as ``unresponsive``.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 
 from naq._topology import ensure_streams
+from naq.exceptions import NaqConnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anyio.abc import TaskStatus
+
     from naq.connection import Connection, Message
 
-__all__ = ["WorkerInfo", "announce", "list_workers", "withdraw"]
+__all__ = ["WorkerInfo", "announce", "keep_announced", "list_workers", "withdraw"]
+
+log = logging.getLogger("naq.worker")
 
 ANSWER_TIMEOUT = 1.0
 """Seconds a worker has to answer; one whose loop user code blocks does not."""
@@ -64,10 +73,45 @@ async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> N
     await connection.store(subject, msgspec.json.encode(info), {"Nats-TTL": str(max(1, int(ttl)))})
 
 
+async def keep_announced(
+    connection: Connection,
+    info: Callable[[], WorkerInfo],
+    *,
+    ttl: float,
+    interval: float,
+    task_status: TaskStatus[None],
+) -> None:
+    """Announce a worker every ``interval`` seconds, and after each reconnect, until cancelled.
+
+    After a reconnect, because the bucket is in memory: a restarted server has forgotten everyone.
+    """
+    back = anyio.Event()
+
+    def on_link(up: bool) -> None:
+        if up:
+            back.set()
+
+    await announce(connection, info(), ttl=ttl)
+    task_status.started()
+    with connection.link_listener(on_link):
+        while True:
+            with anyio.move_on_after(interval):
+                await back.wait()
+            back = anyio.Event()
+            try:
+                await announce(connection, info(), ttl=ttl)
+            except NaqConnectionError as exc:
+                log.warning("cannot announce this worker: %s", exc)
+
+
 async def withdraw(connection: Connection, worker_id: str) -> None:
-    """Say that a worker is gone."""
+    """Say that a worker is gone; without a link it is forgotten by itself."""
     names = connection.names
-    await connection.purge(f"KV_{names.workers_bucket}", names.presence(worker_id))
+    if connection.connected:
+        try:
+            await connection.purge(f"KV_{names.workers_bucket}", names.presence(worker_id))
+        except NaqConnectionError as exc:
+            log.debug("cannot withdraw this worker: %s", exc)
 
 
 async def list_workers(connection: Connection) -> list[WorkerInfo]:

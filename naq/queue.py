@@ -1,4 +1,4 @@
-"""Put jobs into queues: :class:`Queue`, and module functions with sync twins.
+"""Put jobs into queues: :class:`Queue`.
 
 An enqueue is one publish with a compare-and-set (the job is not queued yet) and a message id (it
 was not queued lately): sent again it does no harm, so it is sent until it is acknowledged.
@@ -10,11 +10,11 @@ import contextlib
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
-from naq import _options, _queues, presence
+from naq import _options, _queues
 from naq._inspect import cancel_job, job_info
 from naq._names import check_job_id, check_queue, new_id
 from naq._settle import CHECK
@@ -44,27 +44,10 @@ if TYPE_CHECKING:
     from naq._queues import QueueStats
     from naq.connection import Connection, Envelope
     from naq.job import JobInfo
-    from naq.presence import WorkerInfo
 
     Function = Callable[..., Any] | Task[..., Any] | Call | str
 
-__all__ = [
-    "Queue",
-    "enqueue",
-    "enqueue_at",
-    "enqueue_at_sync",
-    "enqueue_in",
-    "enqueue_in_sync",
-    "enqueue_many",
-    "enqueue_many_sync",
-    "enqueue_sync",
-    "fetch_job_result",
-    "fetch_job_result_sync",
-    "list_workers",
-    "list_workers_sync",
-    "purge_queue",
-    "purge_queue_sync",
-]
+__all__ = ["Queue", "open_connection"]
 
 ROOM_FOR_LETTER = 1024
 """Bytes a job stays below the server's limit: what a dead letter adds to it must fit."""
@@ -73,8 +56,6 @@ ROOM_FOR_OPTIONS = 8192
 """Bytes everything in a job but its arguments and ``meta`` stays below."""
 EXPIRY_SLACK = 0.5
 """Seconds after a job's expiry before it is looked at: the clocks of two machines differ."""
-
-T = TypeVar("T")
 
 
 class Queue(anyio.AsyncContextManagerMixin):
@@ -407,170 +388,3 @@ class _Backend:
 async def _inside(connection: Connection, call: Callable[[], Awaitable[Any]]) -> Any:
     use_connection(connection)
     return await call()
-
-
-# ------------------------------------------------------------- module functions
-
-
-async def enqueue(
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """Put a call into a queue; see :meth:`Queue.enqueue`.
-
-    Inside ``async with naq.connect()`` or a job it uses that connection, otherwise it opens one for
-    this call: who enqueues often holds a :class:`Queue`.
-    """
-    async with _queue(function, queue_name, nats_url) as queue:
-        return await queue.enqueue(function, *args, **kwargs)
-
-
-async def enqueue_in(
-    delay: float | timedelta,
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """Put a call into a queue, runnable after ``delay``; see :meth:`Queue.enqueue_in`."""
-    async with _queue(function, queue_name, nats_url) as queue:
-        return await queue.enqueue_in(delay, function, *args, **kwargs)
-
-
-async def enqueue_at(
-    when: datetime,
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """Put a call into a queue, runnable from ``when`` on; see :meth:`Queue.enqueue_at`."""
-    async with _queue(function, queue_name, nats_url) as queue:
-        return await queue.enqueue_at(when, function, *args, **kwargs)
-
-
-async def enqueue_many(
-    calls: Iterable[Function],
-    /,
-    *,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **options: Any,
-) -> list[Job]:
-    """Put many calls into one queue; see :meth:`Queue.enqueue_many`."""
-    async with _queue(None, queue_name, nats_url) as queue:
-        return await queue.enqueue_many(calls, **options)
-
-
-async def purge_queue(queue_name: str | None = None, *, nats_url: str | None = None) -> int:
-    """Remove all queued and delayed jobs of a queue; return how many there were."""
-    async with _queue(None, queue_name, nats_url) as queue:
-        return await queue.purge()
-
-
-async def fetch_job_result(job_id: str, *, nats_url: str | None = None) -> Any:
-    """Return the value of a job that has ended; does not wait.
-
-    Raises:
-        JobNotFoundError: there is no result (yet, or any more).
-        JobError: the job ended without a value.
-    """
-    async with open_connection(nats_url) as connection:
-        return await Results(connection).fetch(check_job_id(job_id))
-
-
-async def list_workers(*, nats_url: str | None = None) -> list[WorkerInfo]:
-    """Return all workers on the server, oldest first, with what they run right now."""
-    async with open_connection(nats_url) as connection:
-        return await presence.list_workers(connection)
-
-
-def _queue(function: Function | None, queue_name: str | None, nats_url: str | None) -> Queue:
-    if queue_name is None and isinstance(function, Task):
-        queue_name = function.queue
-    return Queue(queue_name, nats_url=nats_url)
-
-
-def _sync(nats_url: str | None, call: Callable[[], Awaitable[T]]) -> T:
-    async def over(connection: Connection) -> T:
-        use_connection(connection)
-        return await call()
-
-    return runtime().run_connected(nats_url, over)
-
-
-def enqueue_sync(
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """:func:`enqueue` for code without an event loop; the connection stays open for the next."""
-    return _sync(nats_url, lambda: enqueue(function, *args, queue_name=queue_name, **kwargs))
-
-
-def enqueue_in_sync(
-    delay: float | timedelta,
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """:func:`enqueue_in` for code without an event loop."""
-    return _sync(
-        nats_url, lambda: enqueue_in(delay, function, *args, queue_name=queue_name, **kwargs)
-    )
-
-
-def enqueue_at_sync(
-    when: datetime,
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """:func:`enqueue_at` for code without an event loop."""
-    return _sync(
-        nats_url, lambda: enqueue_at(when, function, *args, queue_name=queue_name, **kwargs)
-    )
-
-
-def enqueue_many_sync(
-    calls: Iterable[Function],
-    /,
-    *,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **options: Any,
-) -> list[Job]:
-    """:func:`enqueue_many` for code without an event loop."""
-    return _sync(nats_url, lambda: enqueue_many(calls, queue_name=queue_name, **options))
-
-
-def purge_queue_sync(queue_name: str | None = None, *, nats_url: str | None = None) -> int:
-    """:func:`purge_queue` for code without an event loop."""
-    return _sync(nats_url, lambda: purge_queue(queue_name))
-
-
-def fetch_job_result_sync(job_id: str, *, nats_url: str | None = None) -> Any:
-    """:func:`fetch_job_result` for code without an event loop."""
-    return _sync(nats_url, lambda: fetch_job_result(job_id))
-
-
-def list_workers_sync(*, nats_url: str | None = None) -> list[WorkerInfo]:
-    """:func:`list_workers` for code without an event loop."""
-    return _sync(nats_url, list_workers)

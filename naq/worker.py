@@ -37,7 +37,7 @@ from naq._seam import on_trio
 from naq._settle import Settler
 from naq._topology import ensure_consumer, ensure_streams
 from naq.connection import connect, current_connection, use_connection
-from naq.exceptions import ConfigurationError, NaqConnectionError
+from naq.exceptions import ConfigurationError
 from naq.presence import WorkerInfo
 from naq.results import Results
 from naq.serializers import Codec
@@ -173,13 +173,20 @@ class Worker:
         ack_wait = min([await ensure_consumer(connection, queue) for queue in self.queues])
         async with anyio.create_task_group() as services, anyio.create_task_group() as jobs:
             intake = self._assemble(connection, services, jobs)
-            await services.start(self._announce_forever, name="naq worker presence")
+            announce = partial(
+                presence.keep_announced,
+                connection,
+                self.info,
+                ttl=self.settings.worker_ttl,
+                interval=self.settings.worker_heartbeat_interval,
+            )
+            await services.start(announce, name="naq worker presence")
             services.start_soon(self._renew_forever, ack_wait / 3, name="naq worker lease")
             control = Control(self, connection)
             with connection.subscription(connection.names.control(">"), control.on_messages):
                 await self._work(intake, jobs, task_status)
             with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
-                await self._withdraw()
+                await presence.withdraw(connection, self.id)
             services.cancel_scope.cancel()
 
     def _assemble(self, connection: Connection, services: TaskGroup, jobs: TaskGroup) -> Intake:
@@ -306,34 +313,6 @@ class Worker:
             if self._connection.connected:
                 for held in self._handler.held.values():
                     self._connection.publish(held.reply, b"+WPI")
-
-    async def _announce_forever(self, *, task_status: TaskStatus[None]) -> None:
-        ttl, interval = self.settings.worker_ttl, self.settings.worker_heartbeat_interval
-        back = anyio.Event()
-
-        def on_link(up: bool) -> None:
-            if up:  # the bucket is in memory: a server that was restarted has forgotten us
-                back.set()
-
-        await presence.announce(self._connection, self.info(), ttl=ttl)
-        task_status.started()
-        with self._connection.link_listener(on_link):
-            while True:
-                with anyio.move_on_after(interval):
-                    await back.wait()
-                back = anyio.Event()
-                try:
-                    await presence.announce(self._connection, self.info(), ttl=ttl)
-                except NaqConnectionError as exc:
-                    log.warning("cannot announce this worker: %s", exc)
-
-    async def _withdraw(self) -> None:
-        if not self._connection.connected:
-            return  # it is forgotten by itself
-        try:
-            await presence.withdraw(self._connection, self.id)
-        except NaqConnectionError as exc:
-            log.debug("cannot withdraw this worker: %s", exc)
 
     async def _watch_burst(self) -> None:
         """Stop when nothing is queued and nothing runs, here or at other workers."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from naq._client import MINIMUM_SERVER
+from naq._dial import MINIMUM_SERVER
 from naq._topology import ensure_consumer, ensure_streams
 from naq.connection import connect, current_connection
 from naq.exceptions import (
@@ -246,7 +246,7 @@ async def test_a_server_without_jetstream(tmp_path, anyio_backend):
 
 
 async def test_a_server_that_is_too_old(settings, anyio_backend, monkeypatch):
-    monkeypatch.setattr("naq._client.MINIMUM_SERVER", (99, 0))
+    monkeypatch.setattr("naq._dial.MINIMUM_SERVER", (99, 0))
     with pytest.raises(NaqConnectionError, match=r"too old: naq needs 99\.0"):
         async with connect(settings=settings):
             pass
