@@ -7,20 +7,18 @@ finds the server by itself, like every program under ``naq up``.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
 import trio
 
 import naq
 from examples.tasks import add, flaky, greet
 
-if TYPE_CHECKING:
-    from trio import TaskStatus
-
 NAMES = ["Ada", "Barbara", "Edsger", "Grace", "Leslie", "Tony"]
 
 
-async def produce(_ctx: object, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def produce(
+    _ctx: object, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     """Enqueue a job every other second until cancelled."""
     async with naq.Queue("default") as queue:
         task_status.started()
