@@ -25,6 +25,7 @@ from naq.supervisor.spec import Run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from naq.server import EmbeddedServer
     from naq.supervisor.kinds import Kinds, Project, ReplicaContext, TaskStatus
     from naq.supervisor.spec import ServiceSpec
 
@@ -143,6 +144,8 @@ class NatsKind(Kind):
 
     name: ClassVar[str] = "nats"
     last: ClassVar[bool] = True
+    tells_ready: ClassVar[bool] = True
+    _server: EmbeddedServer
     keys: ClassVar[Mapping[str, Key]] = {
         "port": Key(type=_PORT, doc="for clients; 0: any free one; default: 4222 if that is free"),
         "http_port": Key(type=_PORT, default=0, doc="for health and monitoring; 0: any free one"),
@@ -174,7 +177,9 @@ class NatsKind(Kind):
         for service in services.values():
             options = service.options
             port = options["port"]
-            if port is None:
+            if port is None and hasattr(self, "_server"):
+                port = self._server.port  # changed while it runs: it keeps its place
+            elif port is None:
                 port = DEFAULT_PORT if is_free(DEFAULT_PORT) else 0
             self._server = EmbeddedServer(
                 binary=find_binary(options["path"]),

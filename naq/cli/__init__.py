@@ -23,10 +23,29 @@ __all__ = ["main"]
 # imported for that). The order here is the order there.
 COMMANDS = {
     "Run": [
-        ("up", "supervision:up", "Run the services of a supervisor.toml."),
+        ("up", "up:up", "Run the services of a supervisor.toml."),
         ("ps", "supervision:ps", "Show the services that run here."),
         ("down", "supervision:down", "Stop them in order."),
         ("worker", "services:worker", "Run jobs of queues."),
+    ],
+    "Services of a running project": [
+        ("logs", "watching:logs", "Show what they have printed."),
+        ("start", "supervision:start", "Start services."),
+        ("stop", "supervision:stop", "Stop services."),
+        ("restart", "supervision:restart", "Restart services, all at once or one by one."),
+        ("scale", "supervision:scale", "Change how many replicas run."),
+        ("reload", "supervision:reload", "Take over what has changed in the file."),
+        ("wait", "supervision:wait", "Wait until they are ready, stopped or completed."),
+        ("pause", "supervision:pause", "Let workers take no new jobs."),
+        ("resume", "supervision:resume", "Let them take jobs again."),
+        ("signal", "supervision:signal", "Send a signal to their processes."),
+        ("events", "watching:events", "Show what has happened to them."),
+        ("run", "topology:run", "Run a command in the environment of a service."),
+    ],
+    "Supervisor file": [
+        ("validate", "topology:validate", "Check it."),
+        ("graph", "topology:graph", "Draw which service needs which."),
+        ("schema", "topology:schema", "Print its JSON Schema, for editors."),
     ],
     "Jobs": [
         ("enqueue", "jobs:enqueue", "Put a call into a queue."),

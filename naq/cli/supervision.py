@@ -1,67 +1,53 @@
-"""``naq up``, ``naq ps``, ``naq down``: run the services of a project, look at them, stop them."""
+"""Looking at a running project and telling it what to do; each command is one control request."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from naq.cli import render
-from naq.exceptions import ConfigurationError, SupervisorError
+from naq.cli import _project, render
+from naq.cli._project import Duration, Json, assignments, report, seconds
+from naq.exceptions import SupervisorError
 
 if TYPE_CHECKING:
-    from naq.supervisor.spec import Topology
+    from collections.abc import Sequence
 
-__all__ = ["down", "ps", "up"]
+__all__ = [
+    "down",
+    "pause",
+    "ps",
+    "reload",
+    "restart",
+    "resume",
+    "scale",
+    "signal",
+    "start",
+    "stop",
+    "wait",
+]
 
-_DEFAULT_FILE = Path("supervisor.toml")
 # How long `down` waits beyond the deadline it gave to the supervisor, seconds.
 _MARGIN = 15.0
 _NO_DEADLINE = 3600.0
 
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"] | None, Parameter(name=["--log-level", "-l"])
-]
-Json = Annotated[bool, Parameter(name="--json", negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
 
 
-def up(file: Path = _DEFAULT_FILE, /, *services: str, log_level: LogLevel = None) -> int:
-    """Run the services of FILE in the foreground until they are done or stopped.
-
-    Ctrl-C or SIGTERM stops them in order; a second one skips the grace, a third kills everything.
-    Where there is no supervisor.toml and none is named: a NATS server and a worker on `default`.
-
-    Args:
-        file: A supervisor file.
-        services: Only these, and what they depend on. Default: all.
-        log_level: Of naq's own lines. Default: as the file says.
-
-    Returns:
-        0 after an orderly stop; the exit code of a critical service; 73 already running;
-        78 bad file; 130 forced.
-    """
-    from naq.services import KINDS
-
-    try:
-        topology = _topology(file, services)
-        if log_level is not None:
-            logging = replace(topology.logging, level=log_level)
-            topology = replace(topology, logging=logging)
-        from naq.supervisor.foreground import run_in_foreground  # not before the file is good
-
-        return run_in_foreground(topology, kinds=KINDS)
-    except ConfigurationError as exc:
-        render.error(exc)
-        return render.EX_CONFIG
-
-
-def ps(*services: str, json: Json = False) -> int:
+def ps(
+    *services: str,
+    all_: Annotated[bool, Parameter(name=["--all", "-a"], negative=())] = False,
+    watch: Annotated[bool, Parameter(name=["--watch", "-w"], negative=())] = False,
+    wide: Flag = False,
+    json: Json = False,
+) -> int:
     """Show the services of the project in this directory.
 
     Args:
-        services: Only these. Default: all.
+        services: Only these; SERVICE or SERVICE.N. Default: all that were started.
+        all_: Those as well that are not started: disabled, or of another profile.
+        watch: Refresh until Ctrl-C.
+        wide: Do not shorten anything; show what is wanted, too.
         json: Print one JSON document.
 
     Returns:
@@ -69,25 +55,34 @@ def ps(*services: str, json: Json = False) -> int:
     """
     from naq.supervisor.client import connect
 
+    if watch:
+        from naq.cli.watching import watch_ps
+
+        return watch_ps(services, everything=all_, wide=wide)
     with connect() as client:
-        rows = client.request("ps", services=list(services))
+        rows = client.request("ps", services=list(services), all=all_)
     if json:
         render.print_json(rows)
     else:
-        columns = ["NAME", "STATE", "PID", "RESTARTS", "UPTIME", "RSS", "CPU", "LAST EXIT"]
-        render.table(columns, [_cells(row) for row in rows], empty="no services")
+        columns, cells = ps_table(rows, wide=wide)
+        render.table(columns, cells, empty="no services")
     return 0 if all(row["ready"] for row in rows) else 1
 
 
-def down(
-    *,
-    timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"])] = None,
-    now: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
+def ps_table(rows: Sequence[dict[str, Any]], *, wide: bool) -> tuple[list[str], list[list[object]]]:
+    """Return headings and cells of `naq ps`."""
+    columns = ["NAME", "STATE", "PID", "RESTARTS", "UPTIME", "RSS", "CPU", "LAST EXIT"]
+    if wide:
+        columns[2:2] = ["WANT", "READY"]
+    return columns, [_cells(row, wide=wide) for row in rows]
+
+
+def down(*, timeout: Duration = None, now: Flag = False) -> int:
     """Stop the project in this directory, and return when it is gone.
 
     Args:
-        timeout: Seconds it may take; what runs then is killed. Default: as the file says.
+        timeout: How long it may take, such as 30s; what runs then is killed. Default: as the file
+            says.
         now: Kill at once what does not stop at once.
 
     Returns:
@@ -95,36 +90,249 @@ def down(
     """
     from naq.supervisor.client import connect
 
-    if timeout is not None and timeout < 0:
-        raise SupervisorError(f"--timeout cannot be {timeout}", exit_code=render.EX_USAGE)
+    patience = seconds(timeout)
     with connect() as client:
-        pid = client.request("down", timeout=timeout, now=now)["pid"]
-        if not client.wait_gone(_NO_DEADLINE if timeout is None else timeout + _MARGIN):
+        pid = client.request("down", timeout=patience, now=now)["pid"]
+        if not client.wait_gone(_NO_DEADLINE if patience is None else patience + _MARGIN):
             raise SupervisorError(f"still running (pid {pid}); `naq down --now` kills its services")
     return 0
 
 
-def _topology(file: Path, services: tuple[str, ...]) -> Topology:
-    from naq.services import DEFAULT_TOPOLOGY, KINDS
-    from naq.supervisor import config
+def start(
+    *services: str,
+    profile: str = "",
+    with_deps: Flag = False,
+    wait: Flag = False,
+    timeout: Duration = None,
+) -> int:
+    """Start services that are down, have failed, or wait for their next try.
 
-    if file == _DEFAULT_FILE and not file.exists():
-        topology = config.parse(
-            DEFAULT_TOPOLOGY, kinds=KINDS, directory=Path.cwd(), file="built-in topology"
+    Args:
+        services: SERVICE or SERVICE.N.
+        profile: All services of this profile.
+        with_deps: And everything they depend on.
+        wait: Return when they are ready; 1 if one will not be.
+        timeout: How long to wait, such as 60s. Default: as long as it takes.
+    """
+    from naq.supervisor.client import connect
+
+    _some(services, profile)
+    with connect() as client:
+        names = client.request(
+            "start", services=list(services), profile=profile, dependencies=with_deps
         )
-    else:
-        topology = config.load(file, KINDS)
-    return config.select(topology, services)
+        if not wait:
+            return 0
+        return report(
+            client.request("wait", patience=None, services=names, goal="ready", **_until(timeout))
+        )
 
 
-def _cells(row: dict[str, Any]) -> list[object]:
+def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: Flag = False) -> int:
+    """Stop services; they stay down until they are started again.
+
+    Args:
+        services: SERVICE or SERVICE.N.
+        now: Kill them.
+        timeout: How long they may take, such as 30s; then they are killed. Default: as the file
+            says.
+        no_wait: Return at once.
+    """
+    from naq.supervisor.client import connect
+
+    _some(services)
+    with connect() as client:
+        client.request(
+            "stop",
+            patience=None,
+            services=list(services),
+            now=now,
+            wait=not no_wait,
+            **_until(timeout),
+        )
+    return 0
+
+
+def restart(
+    *services: str,
+    rolling: Flag = False,
+    parallel: int | None = None,
+    max_unavailable: int | None = None,
+    reload: Flag = False,
+    force: Flag = False,
+    wait: Flag = False,
+    timeout: Duration = None,
+) -> int:
+    """Restart services.
+
+    Args:
+        services: SERVICE or SERVICE.N.
+        rolling: A few replicas at a time, each ready before the next; stops at a problem.
+        parallel: How many at a time. Default: as `rolling` in the file says.
+        max_unavailable: The same.
+        reload: Take over what the file says of them now, in the same restart.
+        force: Kill them instead of asking them to stop.
+        wait: Return when they are ready; 1 if one is not.
+        timeout: How long to wait, such as 60s. Default: as long as it takes.
+    """
+    from naq.supervisor.client import connect
+
+    _some(services)
+    with connect() as client:
+        outcome = client.request(
+            "restart",
+            patience=None,
+            services=list(services),
+            rolling=rolling,
+            reload=reload,
+            force=force,
+            wait=wait,
+            parallel=parallel or max_unavailable,
+            **_until(timeout),
+        )
+    return report(outcome)
+
+
+def scale(*numbers: str, wait: Flag = False, timeout: Duration = None) -> int:
+    """Change how many replicas run. Those that go, the highest first, are gone when this returns.
+
+    Args:
+        numbers: SERVICE=NUMBER; 0 is a number.
+        wait: Return when all are ready; 1 if one will not be.
+        timeout: How long to wait, such as 60s. Default: as long as it takes.
+    """
+    from naq.supervisor.client import connect
+
+    _some(numbers)
+    with connect() as client:
+        outcome = client.request(
+            "scale", patience=None, replicas=assignments(numbers), wait=wait, **_until(timeout)
+        )
+    return report(outcome)
+
+
+def reload(
+    *,
+    dry_run: Flag = False,
+    prune: bool = True,
+    json: Json = False,
+) -> int:
+    """Read the supervisor file again and change what differs, restarting as little as possible.
+
+    A file with problems changes nothing. SIGHUP does the same.
+
+    Args:
+        dry_run: Only say what would be done.
+        prune: Stop services that are gone from the file.
+        json: Print the plan as JSON; nothing is done then unless --dry-run is missing.
+
+    Returns:
+        0 when it is done, 1 if a service did not get ready, 78 for a bad file.
+    """
+    from naq.supervisor.client import connect
+
+    with connect() as client:
+        if dry_run or json:
+            plan = client.request("plan", prune=prune)
+            if json:
+                render.print_json(plan["changes"])
+            else:
+                render.say("\n".join(plan["lines"]))
+            if dry_run:
+                return 0
+        for event in client.follow("reload", prune=prune):
+            if not json:
+                render.say("\n".join(event["plan"]))
+        return report(client.result)
+
+
+def wait(
+    *services: str,
+    for_: Annotated[Literal["ready", "stopped", "completed"], Parameter(name="--for")] = "ready",
+    timeout: Duration = None,
+) -> int:
+    """Wait until services are as they should be; at once 1 if one never will be.
+
+    Args:
+        services: SERVICE or SERVICE.N. Default: all.
+        for_: What to wait for.
+        timeout: How long, such as 60s. Default: as long as it takes.
+    """
+    from naq.supervisor.client import connect
+
+    with connect() as client:
+        return report(
+            client.request(
+                "wait", patience=None, services=list(services), goal=for_, **_until(timeout)
+            )
+        )
+
+
+def pause(*services: str) -> int:
+    """Let workers take no new jobs; those that run go on.
+
+    Args:
+        services: SERVICE or SERVICE.N.
+    """
+    return _pause(services, on=True)
+
+
+def resume(*services: str) -> int:
+    """Let workers take jobs again.
+
+    Args:
+        services: SERVICE or SERVICE.N.
+    """
+    return _pause(services, on=False)
+
+
+def signal(*words: str) -> int:
+    """Send a signal to the processes of services.
+
+    Args:
+        words: SERVICE or SERVICE.N, one or more, and last the signal, such as USR1.
+    """
+    from naq.supervisor.client import connect
+
+    if len(words) < 2:
+        raise SupervisorError(
+            "which service, and which signal? `naq signal web HUP`", exit_code=render.EX_USAGE
+        )
+    with connect() as client:
+        client.request("signal", services=list(words[:-1]), signal=words[-1])
+    return 0
+
+
+def _pause(services: Sequence[str], *, on: bool) -> int:
+    from naq.supervisor.client import connect
+
+    _some(services)
+    with connect() as client:
+        client.request("pause", services=list(services), on=on)
+    return 0
+
+
+def _some(words: Sequence[str], other: str = "") -> None:
+    if not words and not other:
+        raise SupervisorError("which services?", exit_code=render.EX_USAGE)
+
+
+def _until(timeout: str | None) -> dict[str, Any]:
+    """Return the argument for the supervisor's own clock."""
+    patience = _project.seconds(timeout)
+    return {} if patience is None else {"timeout": patience}
+
+
+def _cells(row: dict[str, Any], *, wide: bool) -> list[object]:
     state = row["state"]
-    if row["want"] == "DOWN" and state != "DOWN":
+    if row["want"] == "DOWN" and state != "DOWN" and not wide:
         state += " (want DOWN)"
+    if row["paused"]:
+        state += " (paused)"
     if row["detail"]:
         state += f": {row['detail']}"
     uptime, rss, cpu = row["uptime_s"], row["rss_bytes"], row["cpu_percent"]
-    return [
+    cells = [
         row["name"],
         state,
         row["pid"],
@@ -134,3 +342,6 @@ def _cells(row: dict[str, Any]) -> list[object]:
         None if cpu is None else f"{cpu:.1f}%",
         row["last_exit"] and row["last_exit"]["message"],
     ]
+    if wide:
+        cells[2:2] = [row["want"], "yes" if row["ready"] else "no"]
+    return cells

@@ -2,16 +2,21 @@
 
 It knows nothing of queues or NATS. A module imports only from lower lines::
 
-    foreground                                          signals, output, exit code of `naq up`
-    supervisor  commands                                a project as a whole
-    client  control  report  protocol                   asking it
-    service  gate  wish  announce                       the owner of one replica
-    incarnation  host                                   one run and its surroundings
-    runs  tasks  process  health  _probes               as a process, as a task, is it ready
-    leftovers  guardian  rundir                         if the supervisor itself dies; one at a time
-    logs  _lines  _writer  _render                      what services print
-    board  dependencies  lifecycle  causes  graph       what is the case, and pure decisions
-    config  kinds  _keys  environment  _values  _schema  spec   what must run
+    foreground  _signals  _terminal  _statusbar         `naq up` on a terminal
+    detach  systemd  stall  _dump                       in the background, under systemd, stuck
+    supervisor  commands  streams  shutdown             a project as a whole
+    reload  plan  crew  groups  roster                  all services, and what is asked of them
+    replica  service  tenure  observed  wish  announce  the owner of one replica
+    incarnation  host  runs  tasks  process  health     one run and its surroundings
+    limits  identity  _probes  helper  hooks            what it may use, who it is, short commands
+    control  outbox  client  protocol  _args  report    asking and telling over a socket
+    leftovers  guardian  rundir  infrastructure         if the supervisor itself dies; one at a time
+    logs  logfiles  _rotation  _lines  _writer  _render what services print
+    events  board  bell  dependencies  lifecycle        what is the case and what happened
+    causes  graph                                       pure decisions and values
+    recipe  config  advice  document  drawing           what must run: files read, judged, shown
+    _layers  _checks  _keys*  _schema  _values  spec    its tables, keys and values
+    preparation  kinds  environment  envfile            types of services, their environment
     notify  _notify_socket  _system                     what the operating system offers
 
 Public names are loaded on first use: ``naq ps`` needs no event loop.
@@ -24,13 +29,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from naq.supervisor.config import load, parse, select
-    from naq.supervisor.kinds import Kind, Launch, Project, ReplicaContext
+    from naq.supervisor.kinds import Kind, Launch, PauseSignals, Project, ReplicaContext
     from naq.supervisor.spec import ServiceSpec, Topology
     from naq.supervisor.supervisor import Supervisor
 
 __all__ = [
     "Kind",
     "Launch",
+    "PauseSignals",
     "Project",
     "ReplicaContext",
     "ServiceSpec",
@@ -44,6 +50,7 @@ __all__ = [
 _HOMES = {
     "Kind": "kinds",
     "Launch": "kinds",
+    "PauseSignals": "kinds",
     "Project": "kinds",
     "ReplicaContext": "kinds",
     "ServiceSpec": "spec",

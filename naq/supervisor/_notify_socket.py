@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import struct
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -30,19 +32,41 @@ def parse_notification(datagram: bytes) -> dict[str, str]:
 class NotifySocket:
     """Receives notifications of one run; :meth:`close` removes the socket file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, uid: int | None = None) -> None:
+        """Make the socket.
+
+        Args:
+            path: where; not used if ``uid`` is given.
+            uid: of a program that runs as somebody else and cannot reach ``path``; it gets a name
+                in Linux' abstract namespace instead, where anybody may send but only it counts.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self._allowed = {0, os.geteuid()} | ({uid} if uid is not None else set())
+        self.path = path if uid is None or sys.platform != "linux" else None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
-            with suppress(FileNotFoundError):
-                path.unlink()  # of a supervisor that was killed; we hold its lock
-            self._socket.bind(os.fspath(path))
+            if self.path is None:
+                self._socket.bind("\0naq-" + secrets.token_hex(12))
+            else:
+                with suppress(FileNotFoundError):
+                    path.unlink()  # of a supervisor that was killed; we hold its lock
+                self._socket.bind(os.fspath(path))
             if hasattr(socket, "SO_PASSCRED"):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         except OSError:
             self._socket.close()
             raise
+
+    @property
+    def address(self) -> str:
+        """What ``NOTIFY_SOCKET`` is to be."""
+        if self.path is not None:
+            return os.fspath(self.path)
+        name: bytes = self._socket.getsockname()
+        return "@" + name[1:].decode()
 
     async def receive(self) -> dict[str, str]:
         """Wait for a notification of this user's."""
@@ -56,20 +80,20 @@ class NotifySocket:
                 )
             except BlockingIOError:
                 continue
-            if _is_ours(ancillary):
+            if self._is_ours(ancillary):
                 return parse_notification(datagram)
 
     def close(self) -> None:
         """Stop receiving."""
         self._socket.close()
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        if self.path is not None:
+            with suppress(FileNotFoundError):
+                self.path.unlink()
 
-
-def _is_ours(ancillary: list[tuple[int, int, bytes]]) -> bool:
-    """Whether the sender is this user or root. Without credentials the directory's mode decides."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", None):
-            _, uid, _ = _UCRED.unpack(data[: _UCRED.size])
-            return uid in (0, os.geteuid())
-    return not hasattr(socket, "SO_PASSCRED")
+    def _is_ours(self, ancillary: list[tuple[int, int, bytes]]) -> bool:
+        """Whether the sender may speak for the run. Without credentials the modes decide."""
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", None):
+                _, uid, _ = _UCRED.unpack(data[: _UCRED.size])
+                return uid in self._allowed
+        return not hasattr(socket, "SO_PASSCRED")

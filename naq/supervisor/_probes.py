@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import errno
 import ssl
-import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trio
+
+from naq.supervisor.helper import run_helper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -18,9 +18,34 @@ if TYPE_CHECKING:
 
     from naq.supervisor.spec import Readiness
 
-__all__ = ["probe_for"]
+__all__ = ["look", "probe_for"]
 
 _MAX_ANSWER = 4096  # the status line is at its beginning
+_LONGEST = 3600.0  # the caller's timeout is what counts
+
+# No descriptor, no memory, no such command: that a probe cannot be made is no reason to restart
+# anything. Kubernetes has the same rule.
+_OUR_FAULT = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOENT, errno.EACCES}
+)
+
+
+class _AtOnce:
+    """How many probes may run a command at the same time, per event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("probes")
+
+    def get(self) -> trio.CapacityLimiter:
+        try:
+            return self._limiter.get()
+        except LookupError:
+            self._limiter.set(trio.CapacityLimiter(self._limit))
+            return self._limiter.get()
+
+
+_AT_ONCE = _AtOnce(4)
 
 
 def probe_for(
@@ -80,18 +105,23 @@ async def _http(url: str, status: tuple[int, int]) -> bool:
 
 async def _exec(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> bool:
     """Run a command; success is exit code 0. When time is up the whole of it is killed."""
-    done = await trio.run_process(
-        argv,
-        env=dict(env),
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-        start_new_session=True,
-        deliver_cancel=_kill_group,
-    )
-    return done.returncode == 0
+    async with _AT_ONCE.get():
+        done = await run_helper(argv, env=env, cwd=cwd, timeout=_LONGEST)
+    return done.code == 0
 
 
-async def _kill_group(process: trio.Process) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+async def look(probe: Callable[[], Awaitable[bool]], timeout: float) -> bool | None:
+    """Probe once: True, False, or None if the fault is ours and says nothing about the service.
+
+    Args:
+        probe: from :func:`probe_for`.
+        timeout: seconds; longer is a failure.
+    """
+    with trio.move_on_after(timeout):
+        try:
+            return await probe()
+        except OSError as exc:
+            return None if exc.errno in _OUR_FAULT else False
+        except trio.BrokenResourceError:
+            return False
+    return False

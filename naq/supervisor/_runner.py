@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from naq.supervisor._target import resolve
-from naq.supervisor.notify import lifeline_lost, notify
+from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 from naq.supervisor.tasks import Started, guarded
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ async def _main(target: str, name: str) -> int:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_on_signal, signals, context)
             nursery.start_soon(_on_orphaned, context)
+            nursery.start_soon(watchdog_pings)
             with scope:
                 cause = await guarded(function, partial(print, file=sys.stderr, flush=True))
                 code = cause.code or 0

@@ -34,6 +34,7 @@ __all__ = [
     "ListOf",
     "Partial",
     "Scalar",
+    "Spread",
     "Table",
     "Type",
     "Where",
@@ -97,10 +98,12 @@ class Type(ABC):
     Attributes:
         schema: the same as a JSON Schema fragment.
         is_table: it has keys of its own, and so a value even where nothing is written.
+        keys: these keys, of a table.
     """
 
     schema: Mapping[str, Any]
     is_table: bool = False
+    keys: Mapping[str, Key] | None = None
 
     @abstractmethod
     def parse(self, value: object, where: Where) -> Any:
@@ -216,12 +219,18 @@ class Either(Type):
     """A short form or the full one: what ``short`` makes of a non-table is read as that table."""
 
     def __init__(
-        self, full: Type, short: Callable[[object], object], schema: Mapping[str, Any]
+        self,
+        full: Type,
+        short: Callable[[object], object],
+        schema: Mapping[str, Any],
+        *,
+        optional: bool = False,
     ) -> None:
         self._full = full
         self._short = short
         self.schema = {"anyOf": [full.schema, schema]}
-        self.is_table = full.is_table
+        self.is_table = full.is_table and not optional
+        self.keys = full.keys
 
     def parse(self, value: object, where: Where) -> Any:
         if isinstance(value, Mapping):
@@ -232,10 +241,18 @@ class Either(Type):
         return self._full.finish(value)
 
 
+class Spread(Either):
+    """A table that is another way to write keys of the table it is in.
+
+    ``stop = { timeout = "5s" }`` is ``stop_timeout = "5s"``; it has no value of its own.
+    """
+
+
 class Table(Type):
     """A table with known keys. Unknown ones are problems, except those that begin with ``x-``."""
 
     is_table = True
+    keys: Mapping[str, Key]
 
     def __init__(self, keys: Mapping[str, Key], *, build: Callable[..., Any] = dict) -> None:
         self.keys = keys
@@ -259,14 +276,31 @@ class Table(Type):
                 where.at(name).report(f"unknown key{did_you_mean(name, self.keys)}")
                 continue
             try:
-                partial[name] = key.type.parse(item, where.at(name))
+                parsed = key.type.parse(item, where.at(name))
             except Invalid as exc:
                 where.at(name).report(str(exc))
+                continue
+            if isinstance(key.type, Spread):
+                _spread(partial, parsed, f"{name}_", where.at(name))
+            elif name in partial:
+                where.at(name).report("is written twice, here and in a table")
+            else:
+                partial[name] = parsed
         return partial
 
     def finish(self, value: Any) -> Any:
         """Build the value from the written keys and the defaults of the others."""
-        return self._build(**{name: key.complete(value, name) for name, key in self.keys.items()})
+        own = {name: key for name, key in self.keys.items() if not isinstance(key.type, Spread)}
+        return self._build(**{name: key.complete(value, name) for name, key in own.items()})
+
+
+def _spread(partial: Partial, parsed: Mapping[str, Any], prefix: str, where: Where) -> None:
+    """Put the keys of a :class:`Spread` where they belong."""
+    for key, value in parsed.items():
+        if f"{prefix}{key}" in partial:
+            where.at(key).report(f"is written twice, here and as {prefix}{key}")
+        else:
+            partial[f"{prefix}{key}"] = value
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Partial:

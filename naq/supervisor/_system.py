@@ -22,6 +22,7 @@ __all__ = [
     "group_members",
     "reap_orphans",
     "reset_signals",
+    "session_memory",
     "usage",
     "wait_gone",
 ]
@@ -162,6 +163,31 @@ def usage(pid: int) -> Usage | None:
         return Usage(process.memory_info().rss, times.user + times.system)
     except psutil.Error:
         return None
+
+
+def session_memory(leaders: set[int]) -> dict[int, int]:
+    """Return the resident bytes of all processes in the sessions of ``leaders``, by leader."""
+    sizes = dict.fromkeys(leaders, 0)
+    if not _HAS_PROC:
+        for pid in leaders:
+            sizes[pid] = _tree_memory_psutil(pid)
+        return sizes
+    for entry in os.listdir("/proc"):  # noqa: PTH208
+        if entry.isdigit() and (stat := _read_stat(entry)) and stat.session in sizes:
+            sizes[stat.session] += stat.pages * _PAGE
+    return sizes
+
+
+def _tree_memory_psutil(pid: int) -> int:
+    import psutil  # noqa: PLC0415 - not needed on Linux
+
+    total = 0
+    with suppress(psutil.Error):
+        leader = psutil.Process(pid)
+        for process in (leader, *leader.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += process.memory_info().rss
+    return total
 
 
 class ExitWatch:

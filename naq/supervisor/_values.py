@@ -6,7 +6,9 @@ Pure functions from a TOML value to the program's value; each raises
 
 from __future__ import annotations
 
+import grp
 import math
+import pwd
 import re
 import shlex
 import signal
@@ -23,11 +25,14 @@ __all__ = [
     "COUNT",
     "DURATION",
     "EXIT_CODES",
+    "GROUP",
     "PORT",
     "POSITIVE_DURATION",
     "SIGNAL",
     "SIZE",
     "TEXT",
+    "UMASK",
+    "USER",
     "fill",
     "number",
     "text",
@@ -151,6 +156,37 @@ def command(value: object) -> tuple[str, ...]:
     return tuple(parts)
 
 
+def user(value: object) -> str | int:
+    """A user by name or number, who exists on this machine if it is a name."""
+    return _account(value, pwd.getpwnam, "user")
+
+
+def group(value: object) -> str | int:
+    """A group by name or number, which exists on this machine if it is a name."""
+    return _account(value, grp.getgrnam, "group")
+
+
+def _account(value: object, find: Callable[[str], object], what: str) -> str | int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if not isinstance(value, str) or not value:
+        raise Invalid(f"expected the name or number of a {what}, got {describe(value)}")
+    try:
+        find(value)
+    except KeyError:
+        raise Invalid(f"there is no {what} {value!r} on this machine") from None
+    return value
+
+
+def umask(value: object) -> int:
+    """Mode bits as an octal text, ``"022"``; a TOML number may be octal too, ``0o022``."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
+        return value
+    if isinstance(value, str) and re.fullmatch("[0-7]{1,4}", value) and int(value, 8) <= 0o777:
+        return int(value, 8)
+    raise Invalid(f'expected mode bits such as "022", got {describe(value)}')
+
+
 def fill(template: str, fields: Mapping[str, object]) -> str:
     """Replace ``{service}``, ``{replica}``, ``{replicas}``, ``{project}``, ``{port}``.
 
@@ -190,5 +226,8 @@ DURATION = Scalar(duration, _DURATION_SCHEMA)
 POSITIVE_DURATION = Scalar(positive_duration, _DURATION_SCHEMA)
 SIZE = _scalar(size, type=["string", "integer"], pattern=f"^{_SIZE.pattern}$", minimum=1)
 SIGNAL = _scalar(signal_number, type="string")
+USER = _scalar(user, type=["string", "integer"], minimum=0)
+GROUP = _scalar(group, type=["string", "integer"], minimum=0)
+UMASK = _scalar(umask, type=["string", "integer"], pattern="^[0-7]{1,4}$")
 COMMAND = _scalar(command, type=["string", "array"], items={"type": "string"}, minItems=1)
 EXIT_CODES = ListOf(_scalar(whole(0, 255), type="integer", minimum=0, maximum=255))

@@ -4,6 +4,10 @@ Standard output can stop taking data at any time: Ctrl-S, a pager that waits, a 
 non-blocking would change it for the shell and everybody else who shares it, so the blocking write
 gets a thread. Between the thread and the event loop is a bounded queue; what finds no room is
 dropped, counted, and the count is printed once there is room again.
+
+On a terminal a few lines may stay below the output (the status bar). They are not a part of it:
+before each write they are erased, after it painted anew, all in one write and between the marks of
+a synchronized update, so that nothing flickers.
 """
 
 from __future__ import annotations
@@ -15,17 +19,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from naq.supervisor._lines import without_colours
 from naq.supervisor.logs import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-__all__ = ["QueueSink", "open_writer"]
+__all__ = ["QueueSink", "erase", "open_writer"]
 
 # Characters that may wait for a slow terminal before lines are dropped.
 _LIMIT = 4 * 1024 * 1024
 # How long a blocked output may hold up the end of the program, seconds.
 _FLUSH_WAIT = 2.0
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # synchronized update; unknown to a terminal: ignored
 
 
 @asynccontextmanager
@@ -49,8 +55,28 @@ async def _write(sink: QueueSink) -> None:
     await trio.to_thread.run_sync(sink.write_all, abandon_on_cancel=True, limiter=limiter)
 
 
+def erase(bar: Sequence[str], width: int) -> str:
+    """Return what erases painted lines and leaves the cursor where they began.
+
+    Args:
+        bar: the lines, the cursor being at the end of the last one.
+        width: of the terminal now. If it was made narrower, lines have been wrapped by it.
+    """
+    if not bar:
+        return ""
+    rows = sum(max(1, -(-len(without_colours(line)) // max(1, width))) for line in bar)
+    up = f"\x1b[{rows - 1}A" if rows > 1 else ""
+    return f"\r{up}\x1b[J"
+
+
 class QueueSink:
-    """A bounded queue of lines with a thread at its end."""
+    """A bounded queue of lines with a thread at its end.
+
+    Attributes:
+        dropped: lines that found no room.
+    """
+
+    threadsafe = True
 
     def __init__(self, fd: int, render: Callable[[Line], str], *, limit: int = _LIMIT) -> None:
         self._fd = fd
@@ -62,10 +88,14 @@ class QueueSink:
         self._closed = False
         self._broken = False
         self._unreported = 0
+        self._bar: list[str] = []
+        self._painted: list[str] = []
+        self._repaint = False
+        self._width: Callable[[], int] = lambda: 80
         self.dropped = 0
 
     def put(self, lines: Sequence[Line]) -> None:
-        """Take lines; those that find no room are dropped and counted."""
+        """Take lines; those that find no room are dropped and counted. From any thread."""
         with self._changed:
             for line in lines:
                 # Room is judged before the line: a single long one always fits an empty queue.
@@ -77,28 +107,46 @@ class QueueSink:
                     self._size += len(line.text) + 64
             self._changed.notify()
 
+    def show(self, bar: list[str], width: Callable[[], int]) -> None:
+        """Have ``bar`` below the output from now on.
+
+        Args:
+            bar: lines that are shorter than the terminal is wide.
+            width: tells how wide it is now.
+        """
+        with self._changed:
+            self._bar, self._width, self._repaint = bar, width, True
+            self._changed.notify()
+
     def close(self) -> None:
         """No more lines: the thread ends when it has written what is there."""
         with self._changed:
             self._closed = True
+            self._bar, self._repaint = [], True
             self._changed.notify()
 
     def write_all(self) -> None:
         """Write until the sink is closed and empty. Runs in the thread."""
         while True:
             with self._changed:
-                while not self._lines and not self._closed:
+                while not (self._lines or self._closed or self._repaint):
                     self._changed.wait()
                 lines, self._lines, self._size = self._lines, [], 0
                 dropped, self._unreported = self._unreported, 0
-            if not lines:
-                return
-            if dropped:
+                bar, self._repaint, closed = self._bar, False, self._closed
+            if dropped and lines:
                 text = f"{dropped} lines dropped: the output did not take them in time"
                 lines.append(Line(lines[-1].time, "naq", 0, text, "warning"))
-            self._write("".join([f"{self._render(line)}\n" for line in lines]))
+            self._write("".join([f"{self._render(line)}\n" for line in lines]), bar)
+            if closed and not lines:
+                return
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, bar: list[str]) -> None:
+        if self._painted or bar:
+            before = erase(self._painted, self._width())
+            painted = "\n".join(bar)
+            text = f"{_BEGIN}{before}{text}{painted}{_END}"
+            self._painted = bar
         rest = memoryview(text.encode("utf-8", "replace"))
         try:
             while rest:

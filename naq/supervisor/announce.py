@@ -5,14 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from naq.supervisor.causes import CauseKind, Ending
-from naq.supervisor.lifecycle import Complete, Restart
+from naq.supervisor.lifecycle import Complete, Restart, RestartGroup
 
 if TYPE_CHECKING:
     from naq.supervisor.causes import Cause
     from naq.supervisor.lifecycle import Decision
     from naq.supervisor.spec import ServiceSpec
 
-__all__ = ["Said", "ended", "ready", "skipped", "started", "still_stopping", "stopped", "stopping"]
+__all__ = [
+    "Said",
+    "ended",
+    "not_renewed",
+    "ready",
+    "ready_again",
+    "renewing",
+    "retired",
+    "skipped",
+    "started",
+    "still_stopping",
+    "stopped",
+    "stopping",
+    "unready",
+]
+
+# Causes that somebody wanted: worth a line in debug mode only, or an ordinary one.
+_ASKED = frozenset({CauseKind.SHUTDOWN, CauseKind.OPERATOR})
+_PLANNED = frozenset(
+    {CauseKind.SCALE, CauseKind.RELOAD, CauseKind.AGE, CauseKind.GROUP, CauseKind.DEPENDENCY}
+)
 
 
 class Said(NamedTuple):
@@ -32,6 +52,35 @@ def ready(pid: int | None, seconds: float, *, waited: bool) -> Said:
     return Said(f"ready after {span(seconds)}{_pid(pid)}" if waited else f"running{_pid(pid)}")
 
 
+def ready_again() -> Said:
+    """Its readiness probe succeeds again."""
+    return Said("is ready again")
+
+
+def unready(why: str) -> Said:
+    """Its readiness probe does not succeed any more, or it said so itself."""
+    return Said(f"is not ready: {why}", "warning")
+
+
+def renewing(cause: Cause) -> Said:
+    """A new run of it is started beside the old one."""
+    why = "" if cause.kind in _ASKED else f" ({cause})"
+    return Said(f"is being replaced{why}")
+
+
+def not_renewed(problem: str) -> Said:
+    """The new run did not get ready."""
+    return Said(f"was not replaced: {problem}; the old one goes on", "error")
+
+
+def retired(pid: int | None, ending: Ending) -> Said:
+    """The run that was replaced has ended."""
+    level = "info" if ending is Ending.QUIET else "warning"
+    return Said(
+        f"old run ended{'' if ending is Ending.QUIET else f' ({ending})'}{_pid(pid)}", level
+    )
+
+
 def skipped(reason: str) -> Said:
     """It will not be started."""
     return Said(f"skipped: {reason}", "warning")
@@ -39,8 +88,9 @@ def skipped(reason: str) -> Said:
 
 def stopping(cause: Cause) -> Said:
     """It was asked to end. Only worth a line of its own where nobody asked for that."""
-    asked = cause.kind in (CauseKind.SHUTDOWN, CauseKind.OPERATOR)
-    return Said("stopping", "debug") if asked else Said(f"stopping: {cause}", "warning")
+    if cause.kind in _ASKED:
+        return Said("stopping", "debug")
+    return Said(f"stopping: {cause}", "info" if cause.kind in _PLANNED else "warning")
 
 
 def still_stopping(left: float) -> Said:
@@ -64,6 +114,8 @@ def ended(cause: Cause, decision: Decision, spec: ServiceSpec, failures: int) ->
     match decision:
         case Complete():
             return Said("completed")
+        case RestartGroup(reason=reason):
+            return Said(f"ended: {cause}; {reason}: its group is restarted", "error")
         case Restart(delay=delay, degraded=True):
             return Said(f"is in a crash loop: {cause}; next try in {span(delay)}", "error")
         case Restart(delay=delay):

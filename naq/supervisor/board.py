@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import trio
-
+from naq.supervisor.bell import Bell
 from naq.supervisor.lifecycle import RUNNING, State
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Status:
     Attributes:
         name: ``service`` or ``service.N``.
         wanted: whether it is meant to be up.
+        active: whether it was ever meant to be; what is not is none of this run's business.
+        paused: whether it takes nothing new.
         runs: how often it was started; its incarnation.
         failures: counted ends in the current window.
         started_at: monotonic start of the current run, seconds.
@@ -55,6 +57,8 @@ class Status:
     name: str
     state: State = State.DOWN
     wanted: bool = True
+    active: bool = True
+    paused: bool = False
     pid: int | None = None
     runs: int = 0
     failures: int = 0
@@ -72,9 +76,18 @@ class Status:
     @property
     def satisfied(self) -> bool:
         """Whether it is as it should be: READY, or done with what it was for."""
+        if not self.active:
+            return True
         if self.oneshot:
             return self.state is State.COMPLETED
         return self.state in (State.READY, State.COMPLETED)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is over for it unless somebody starts it."""
+        return self.state in (State.FAILED, State.SKIPPED) or (
+            self.state is State.DOWN and not self.wanted
+        )
 
 
 class Board:
@@ -82,21 +95,41 @@ class Board:
 
     def __init__(self) -> None:
         self._by_service: dict[str, dict[int, Status]] = {}
-        self._waiting: dict[str, set[trio.Event]] = {}
+        self._bells: dict[str, set[Bell]] = {}
 
     def publish(self, status: Status) -> None:
         """Put up a new status and wake who waits for that service."""
         self._by_service.setdefault(status.service, {})[status.replica] = status
-        for event in self._waiting.get(status.service, ()):
-            event.set()
+        self._ring(status.service)
+
+    def remove(self, status: Status) -> None:
+        """Take a replica down that is no more."""
+        replicas = self._by_service.get(status.service, {})
+        replicas.pop(status.replica, None)
+        if not replicas:
+            self._by_service.pop(status.service, None)
+        self._ring(status.service)
 
     def of(self, service: str) -> list[Status]:
         """Return the replicas of a service, in order."""
-        return list(self._by_service.get(service, {}).values())
+        replicas = self._by_service.get(service, {})
+        return [replicas[number] for number in sorted(replicas)]
 
     def __iter__(self) -> Iterator[Status]:
-        for replicas in self._by_service.values():
-            yield from replicas.values()
+        for service in tuple(self._by_service):
+            yield from self.of(service)
+
+    @contextmanager
+    def ringing(self, bell: Bell, services: Iterable[str]) -> Iterator[None]:
+        """Ring ``bell`` at every change of one of ``services``."""
+        names = tuple(services)
+        for name in names:
+            self._bells.setdefault(name, set()).add(bell)
+        try:
+            yield
+        finally:
+            for name in names:
+                self._bells[name].discard(bell)
 
     async def wait(self, services: Iterable[str], look: Callable[[], T | None]) -> T:
         """Wait until ``look()`` gives something; it is asked again after every change.
@@ -105,14 +138,10 @@ class Board:
             services: those whose changes matter.
             look: returns None for "not yet".
         """
-        names = tuple(services)
-        while (found := look()) is None:
-            changed = trio.Event()
-            for name in names:
-                self._waiting.setdefault(name, set()).add(changed)
-            try:
-                await changed.wait()
-            finally:
-                for name in names:
-                    self._waiting[name].discard(changed)
-        return found
+        bell = Bell()
+        with self.ringing(bell, services):
+            return await bell.until(look)
+
+    def _ring(self, service: str) -> None:
+        for bell in self._bells.get(service, ()):
+            bell.ring()

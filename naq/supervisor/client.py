@@ -23,6 +23,9 @@ __all__ = ["EX_NOT_RUNNING", "Client", "connect"]
 
 EX_NOT_RUNNING = 3
 EX_NO_SERVICE = 66  # EX_NOINPUT of sysexits.h
+EX_CONFIG = 78
+_EXIT_CODES = {"unknown-service": EX_NO_SERVICE, "bad-config": EX_CONFIG}
+_DEFAULT = -1.0  # as the connection was made with
 _UCRED = struct.Struct("iII")  # pid, uid, gid
 
 
@@ -48,7 +51,7 @@ def connect(start: Path | None = None, *, timeout: float = 10.0) -> Iterator[Cli
             raise _not_running(f"no `naq up` runs in {run_dir.path.parent.parent}") from None
         except OSError as exc:
             raise SupervisorError(f"{run_dir.socket}: {exc.strerror or exc}") from exc
-        yield Client(link)
+        yield Client(link, timeout)
 
 
 def _not_running(text: str) -> SupervisorError:
@@ -56,23 +59,67 @@ def _not_running(text: str) -> SupervisorError:
 
 
 class Client:
-    """A connection to a supervisor."""
+    """A connection to a supervisor.
 
-    def __init__(self, link: socket.socket) -> None:
+    Attributes:
+        result: of the last command.
+        answered: whether the last command came to its answer.
+    """
+
+    def __init__(self, link: socket.socket, timeout: float) -> None:
+        self.result: Any = None
+        self.answered = False
+        self._timeout = timeout
         self._link = link
         self._lines = link.makefile("rb")
         self._next_id = 1
 
-    def request(self, command: str, **args: Any) -> Any:
-        """Send a command and return its result.
+    def request(self, command: str, *, patience: float | None = _DEFAULT, **args: Any) -> Any:
+        """Send a command and return its result; events before it are left out.
+
+        Args:
+            command: its name.
+            patience: seconds an answer may take; None: as long as it takes.
+            args: its arguments.
 
         Raises:
             SupervisorError: it was refused, or the supervisor does not answer.
         """
+        for _ in self.follow(command, patience=patience, **args):
+            pass
+        return self.result
+
+    def follow(self, command: str, *, patience: float | None = None, **args: Any) -> Iterator[Any]:
+        """Send a command and yield its events; its result is in :attr:`result` then.
+
+        Raises:
+            SupervisorError: it was refused, or the supervisor went away.
+        """
         frame = {"id": self._next_id, "v": VERSION, "cmd": command, "args": args}
         self._next_id += 1
+        self._link.settimeout(self._timeout if patience == _DEFAULT else patience)
+        self._write(json.dumps(frame).encode() + b"\n")
+        self.answered = False
+        while True:
+            reply = json.loads(self._read())
+            self.answered = "event" not in reply
+            if "event" not in reply:
+                break
+            yield reply["event"]
+        if not reply["ok"]:
+            error = reply["error"]
+            code = _EXIT_CODES.get(error["code"], 1)
+            raise SupervisorError(str(error["message"]), exit_code=code)
+        self.result = reply["result"]
+
+    def _write(self, data: bytes) -> None:
         try:
-            self._link.sendall(json.dumps(frame).encode() + b"\n")
+            self._link.sendall(data)
+        except OSError as exc:
+            raise SupervisorError(f"lost the supervisor: {exc.strerror or exc}") from exc
+
+    def _read(self) -> bytes:
+        try:
             line = self._lines.readline()
         except TimeoutError:
             raise SupervisorError("the supervisor does not answer") from None
@@ -80,12 +127,7 @@ class Client:
             raise SupervisorError(f"lost the supervisor: {exc.strerror or exc}") from exc
         if not line:
             raise SupervisorError("the supervisor went away without an answer")
-        reply = json.loads(line)
-        if not reply["ok"]:
-            error = reply["error"]
-            code = EX_NO_SERVICE if error["code"] == "unknown-service" else 1
-            raise SupervisorError(str(error["message"]), exit_code=code)
-        return reply["result"]
+        return line
 
     def wait_gone(self, timeout: float) -> bool:
         """Wait until the supervisor's process has ended; whether it has.

@@ -1,64 +1,168 @@
-"""What the control socket can be asked for."""
+"""What the control socket can be asked for and answers at once; ``streams.py`` has the others."""
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from naq import __version__
+from naq.supervisor._args import Args
+from naq.supervisor._schema import Invalid
+from naq.supervisor._values import signal_number
+from naq.supervisor.config import edges
 from naq.supervisor.protocol import VERSION, Refused
+from naq.supervisor.reload import prepare_reload
 from naq.supervisor.report import describe
+from naq.supervisor.tasks import TaskRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from naq.supervisor.crew import Crew
+    from naq.supervisor.kinds import ReplicaContext
     from naq.supervisor.supervisor import Supervisor
 
-__all__ = ["commands"]
+__all__ = ["commands", "crew_of"]
 
 
 def commands(supervisor: Supervisor) -> dict[str, Callable[[Mapping[str, Any]], object]]:
     """Return the commands of a supervisor, by name."""
+    all_ = _Commands(supervisor)
+    return {
+        "ping": all_.ping,
+        "ps": all_.ps,
+        "down": all_.down,
+        "start": all_.start,
+        "pause": all_.pause,
+        "signal": all_.signal,
+        "plan": all_.plan,
+        "graph": all_.graph,
+        "environment": all_.environment,
+    }
 
-    def ping(args: Mapping[str, Any]) -> object:
-        _only(args)
+
+def crew_of(supervisor: Supervisor) -> Crew:
+    """Return the services.
+
+    Raises:
+        Refused: they do not run yet, or not any more.
+    """
+    if supervisor.crew is None:
+        raise Refused("starting", "the supervisor is cleaning up after the previous run")
+    if supervisor.stopping:
+        raise Refused("stopping", "the project is being stopped")
+    return supervisor.crew
+
+
+class _Commands:
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def ping(self, args: Mapping[str, Any]) -> object:
+        Args(args).done()
+        supervisor = self._supervisor
         return {
             "project": supervisor.topology.name,
             "pid": os.getpid(),
             "version": __version__,
             "protocol": VERSION,
+            "file": supervisor.topology.file,
         }
 
-    def ps(args: Mapping[str, Any]) -> object:
-        _only(args, "services")
-        services = args.get("services", [])
-        if not isinstance(services, list):
-            raise Refused("bad-request", "services is not a list")
-        for name in services:
-            if not isinstance(name, str) or name not in supervisor.topology.services:
-                known = ", ".join(supervisor.topology.services)
-                raise Refused("unknown-service", f"no service {name!r}; there are: {known}")
-        shown = [s for s in supervisor.board if not services or s.service in services]
+    def ps(self, args: Mapping[str, Any]) -> object:
+        taken = Args(args)
+        names, everything = taken.names(), taken.flag("all")
+        taken.done()
+        supervisor = self._supervisor
+        shown = [s for s in supervisor.board if everything or s.active]
+        if names and supervisor.crew is not None:
+            found = {id(replica.status) for replica in supervisor.crew.roster.find(names)}
+            shown = [s for s in supervisor.board if id(s) in found]
         return describe(shown, trio.current_time())
 
-    def down(args: Mapping[str, Any]) -> object:
-        _only(args, "timeout", "now")
-        timeout, now = args.get("timeout"), args.get("now", False)
-        if not isinstance(timeout, (int, float, type(None))) or not isinstance(now, bool):
-            raise Refused("bad-request", "timeout is a number of seconds, now is true or false")
-        if timeout is not None and timeout < 0:
-            raise Refused("bad-request", "timeout is negative")
-        supervisor.stop(timeout=timeout)
+    def down(self, args: Mapping[str, Any]) -> object:
+        taken = Args(args)
+        timeout, now = taken.seconds("timeout"), taken.flag("now")
+        taken.done()
+        self._supervisor.stop(timeout=timeout)
         if now:
-            supervisor.hurry()
+            self._supervisor.hurry()
         return {"pid": os.getpid()}
 
-    return {"ping": ping, "ps": ps, "down": down}
+    def start(self, args: Mapping[str, Any]) -> object:
+        taken = Args(args)
+        names, profile = taken.names(), taken.text("profile")
+        dependencies = taken.flag("dependencies")
+        taken.done()
+        crew = crew_of(self._supervisor)
+        if profile:
+            members = [n for n, spec in crew.roster.specs.items() if profile in spec.profiles]
+            if not members:
+                raise Refused("unknown-service", f"no service is in profile {profile!r}")
+            names = [*names, *members]
+        replicas = crew.start(crew.roster.find(names), dependencies=dependencies)
+        return [replica.status.name for replica in replicas]
 
+    def pause(self, args: Mapping[str, Any]) -> object:
+        taken = Args(args)
+        names, on = taken.names(), taken.flag("on", default=True)
+        taken.done()
+        replicas = crew_of(self._supervisor).roster.find(names)
+        for replica in replicas:
+            if not replica.pauses:
+                kind = replica.spec.type
+                raise Refused("failed", f"{replica.status.name}: type {kind} cannot pause")
+        for replica in replicas:
+            replica.pause(on=on)
+        return [replica.status.name for replica in replicas]
 
-def _only(args: Mapping[str, Any], *known: str) -> None:
-    """Refuse arguments that would be ignored: they were meant for something."""
-    if unknown := sorted(set(args) - set(known)):
-        raise Refused("bad-request", f"unknown argument {unknown[0]!r}")
+    def signal(self, args: Mapping[str, Any]) -> object:
+        taken = Args(args)
+        names, word = taken.names(), taken.text("signal")
+        taken.done()
+        try:
+            number = signal_number(word)
+        except Invalid as exc:
+            raise Refused("bad-request", str(exc)) from exc
+        replicas = crew_of(self._supervisor).roster.find(names)
+        reached = [replica.status.name for replica in replicas if replica.signal(number)]
+        if not reached:
+            raise Refused("failed", f"no process to send {signal.Signals(number).name} to")
+        return reached
+
+    def plan(self, args: Mapping[str, Any]) -> object:
+        taken = Args(args)
+        prune = taken.flag("prune", default=True)
+        taken.done()
+        plan = prepare_reload(crew_of(self._supervisor), prune=prune).plan
+        return {"lines": plan.lines(), "changes": [c.as_dict() for c in plan.changes]}
+
+    def graph(self, args: Mapping[str, Any]) -> object:
+        """Return how long the last start of each service took, and from when to when."""
+        Args(args).done()
+        times: dict[str, float] = {}
+        for transition in self._supervisor.events.recent():
+            if transition.took is not None:
+                name = transition.status.service
+                times[name] = max(times.get(name, 0.0), round(transition.took, 3))
+        return {"edges": edges(self._supervisor.topology.services), "took_s": times}
+
+    def environment(self, args: Mapping[str, Any]) -> object:
+        """Return what a one-off of a service is to be started with."""
+        taken = Args(args)
+        name = taken.text("service")
+        taken.done()
+        crew = crew_of(self._supervisor)
+        replica = crew.roster.find([name])
+        if not replica:
+            raise Refused("unknown-service", f"{name!r} has no replica")
+        task = TaskRun()
+        host, status = crew.host, replica[0].status
+        context: ReplicaContext = host.context(
+            replica[0].spec, status.replica, status.runs, say=lambda _: None, task=task
+        )
+        env = {k: v for k, v in context.env.items() if not k.startswith("NAQ_SUPERVISED")}
+        return {"env": env, "cwd": os.fspath(context.cwd)}

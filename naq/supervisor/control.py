@@ -2,8 +2,9 @@
 
 Newline-delimited JSON over a Unix socket. A request is ``{"id": ..., "v": 1, "cmd": "ps", "args":
 {}}``; the answer is ``{"id": ..., "ok": true, "result": ...}`` or ``{"id": ..., "ok": false,
-"error": {"code": ..., "message": ...}}``. The directory is this user's alone, the socket has mode
-0600, and the kernel is asked for the peer's user besides.
+"error": {"code": ..., "message": ...}}``. Before the answer of one that takes its time there may be
+any number of ``{"id": ..., "event": ...}``; it is given up when the client goes away. The directory
+is this user's alone, the socket has mode 0600, and the kernel is asked for the peer's user besides.
 
 Nothing a client sends can do more than be answered with an error. What it may send, how many may be
 connected and how long an answer may take to be read is bounded.
@@ -19,13 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from naq.supervisor.protocol import MAX_REQUEST, Refused, answer, read_request, refusal
+from naq.supervisor.outbox import Outbox
+from naq.supervisor.protocol import MAX_REQUEST, Refused, answer, event, read_request, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
+    from naq.supervisor.protocol import Request
+
+    Emit = Callable[[object], None]
     Command = Callable[[Mapping[str, Any]], object]
+    Stream = Callable[[Mapping[str, Any], Emit], Awaitable[object]]
 
 __all__ = ["ControlServer"]
 
@@ -39,17 +45,25 @@ class ControlServer:
     """Answers requests on a Unix socket."""
 
     def __init__(
-        self, path: Path, commands: Mapping[str, Command], *, report: Callable[[str], None]
+        self,
+        path: Path,
+        commands: Mapping[str, Command],
+        streams: Mapping[str, Stream],
+        *,
+        report: Callable[[str], None],
     ) -> None:
         """Prepare a server.
 
         Args:
             path: of the socket; a file that is in the way is a dead supervisor's and is removed.
             commands: what to call for each ``cmd``, with its arguments; may raise Refused.
+            streams: the same for those that take their time: called with a function for events,
+                which never blocks, and cancelled when the client goes away.
             report: told of a command that failed because of a bug.
         """
         self._path = path
         self._commands = commands
+        self._streams = streams
         self._report = report
         self._clients = 0
 
@@ -81,43 +95,110 @@ class ControlServer:
                     await _send(stream, refusal(Refused("forbidden", "not your supervisor")))
                 else:
                     await self._requests(stream)
-        except (trio.BrokenResourceError, trio.TooSlowError):
+        except* (trio.BrokenResourceError, trio.TooSlowError):
             pass  # it has gone, or does not read: its loss
         finally:
             self._clients -= 1
 
     async def _requests(self, stream: trio.SocketStream) -> None:
         """Answer one line after the other, until the client has said enough or too much."""
-        buffer = b""
-        while chunk := await stream.receive_some(MAX_REQUEST):
-            *lines, buffer = (buffer + chunk).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    await _send(stream, self._answer(line))
-            if len(buffer) >= MAX_REQUEST:
-                refused = Refused("bad-request", f"longer than {MAX_REQUEST} bytes")
-                await _send(stream, refusal(refused))
-                return
+        reader = _Reader(stream)
+        while (line := await reader.line()) is not None:
+            if line.strip():
+                await self._serve_one(line, stream, reader)
+        if reader.too_long:
+            refused = Refused("bad-request", f"longer than {MAX_REQUEST} bytes")
+            await _send(stream, refusal(refused))
 
-    def _answer(self, line: bytes) -> bytes:
+    async def _serve_one(self, line: bytes, stream: trio.SocketStream, reader: _Reader) -> None:
         id_: object = None
         try:
             request = read_request(line)
             id_ = request.id
-            return answer(id_, self._find(request.command)(request.args))
+            if request.command in self._streams:
+                reply = await self._follow(request, stream, reader)
+            else:
+                reply = answer(id_, self._find(request.command)(request.args))
         except Refused as refused:
             refused.id = refused.id if id_ is None else id_
-            return refusal(refused)
+            reply = refusal(refused)
         except Exception as exc:  # noqa: BLE001 - a bug in one command must not end the supervisor
             self._report(f"control: {line[:200]!r} failed: {type(exc).__name__}: {exc}")
-            return refusal(Refused("internal", f"{type(exc).__name__}: {exc}", id_=id_))
+            reply = refusal(Refused("internal", f"{type(exc).__name__}: {exc}", id_=id_))
+        await _send(stream, reply)
+
+    async def _follow(self, request: Request, stream: trio.SocketStream, reader: _Reader) -> bytes:
+        """Run a command that takes its time; return its answer."""
+        outbox = Outbox(lambda content: event(request.id, content))
+        reply = b""
+        async with trio.open_nursery() as nursery:
+
+            async def hang_up() -> None:
+                await reader.until_end()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(hang_up)
+            async with trio.open_nursery() as sending:
+                # Without a deadline: who follows and does not read misses lines, nothing else.
+                sending.start_soon(outbox.send, stream.send_all)
+                reply = await self._run(request, outbox.put)
+                outbox.close()
+            nursery.cancel_scope.cancel()
+        return reply
+
+    async def _run(self, request: Request, emit: Emit) -> bytes:
+        try:
+            return answer(request.id, await self._streams[request.command](request.args, emit))
+        except Refused as refused:
+            refused.id = request.id
+            return refusal(refused)
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._report(f"control: {request.command} failed: {type(exc).__name__}: {exc}")
+            return refusal(Refused("internal", f"{type(exc).__name__}: {exc}", id_=request.id))
 
     def _find(self, name: str) -> Command:
         try:
             return self._commands[name]
         except KeyError:
-            known = ", ".join(self._commands)
+            known = ", ".join((*self._commands, *self._streams))
             raise Refused("unknown-command", f"no command {name!r}; there are: {known}") from None
+
+
+class _Reader:
+    """Lines of a client, a bounded number of bytes at a time.
+
+    Attributes:
+        too_long: a line was longer than a request may be, and nothing more is read.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._rest = b""
+        self.too_long = False
+
+    async def line(self) -> bytes | None:
+        """Return the next line; None at the end."""
+        while b"\n" not in self._rest:
+            if len(self._rest) >= MAX_REQUEST:
+                self.too_long = True
+                return None
+            chunk = await self._stream.receive_some(MAX_REQUEST)
+            if not chunk:
+                return None
+            self._rest += chunk
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    async def until_end(self) -> None:
+        """Return when the client has gone, or has sent more than anybody should beforehand."""
+        while len(self._rest) < MAX_REQUEST:
+            try:
+                chunk = await self._stream.receive_some(MAX_REQUEST)
+            except trio.BrokenResourceError:
+                return
+            if not chunk:
+                return
+            self._rest += chunk
 
 
 def _listen(path: Path) -> socket.socket:

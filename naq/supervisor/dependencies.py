@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from naq.supervisor.board import Status
     from naq.supervisor.spec import Dependency
 
-__all__ = ["Met", "Pending", "Unmet", "evaluate"]
+__all__ = ["Met", "Pending", "Unmet", "evaluate", "reached"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def evaluate(
     waiting_for = []
     for edge in edges:
         replicas = statuses(edge.service)
-        if all(_reached(edge.condition, status) for status in replicas):
+        if all(reached(edge.condition, status) for status in replicas):
             continue
         reason = next(filter(None, (_hopeless(edge.condition, s) for s in replicas)), "")
         if not reason and edge.timeout is not None and elapsed >= edge.timeout:
@@ -73,7 +73,8 @@ def evaluate(
     return Pending(min(deadlines, default=None), tuple(waiting_for))
 
 
-def _reached(condition: Condition, status: Status) -> bool:
+def reached(condition: Condition, status: Status) -> bool:
+    """Whether a replica is, or has been, where a dependency wants it."""
     match condition:
         case Condition.STARTED:
             return status.runs > 0

@@ -1,9 +1,10 @@
 """The environment of a service: what is inherited, what kinds export, what the file sets.
 
-Later layers win: the supervisor's own environment, exports of other services, ``[project.env]``,
-the service's ``env``. Each value may use what the layers below it and the keys above it gave:
-``${VAR}`` (empty if unset), ``${VAR:-default}`` (if unset or empty), ``${VAR:?message}`` (an error
-if unset or empty), ``$$`` for a dollar sign. Any other ``$`` is left alone.
+Later layers win: the supervisor's own environment, exports of other services, the project's
+``env_file`` and ``env``, the service's ``env_file`` and ``env``. Each value may use what the layers
+below it and the keys above it gave: ``${VAR}`` (empty if unset), ``${VAR:-default}`` (if unset or
+empty), ``${VAR:?message}`` (an error if unset or empty), ``$$`` for a dollar sign. Any other ``$``
+is left alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from naq.supervisor._schema import Invalid, Scalar, describe
 from naq.supervisor._values import fill
+from naq.supervisor.envfile import FromFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -30,6 +32,7 @@ _OURS = frozenset(
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
         "WATCHDOG_PID",
+        "NAQ_DETACHED_FD",
         "LISTEN_FDS",
         "LISTEN_PID",
         "LISTEN_FDNAMES",
@@ -83,7 +86,8 @@ def _lay(
             env.pop(name, None)
             continue
         try:
-            env[name] = _interpolate(fill(value, fields), env)
+            filled = value if isinstance(written, FromFile) else fill(value, fields)
+            env[name] = _interpolate(filled, env)
         except Invalid as exc:
             raise Invalid(f"{name}: {exc}") from exc
         except KeyError as exc:

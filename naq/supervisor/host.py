@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from naq.exceptions import SupervisorError
-from naq.supervisor import environment
+from naq.supervisor import envfile, environment
 from naq.supervisor._schema import Invalid
 from naq.supervisor.kinds import ReplicaContext
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from naq.supervisor.board import Board, Status
     from naq.supervisor.kinds import Project
     from naq.supervisor.leftovers import Lifeline, StateFile
+    from naq.supervisor.limits import MemoryWatch
     from naq.supervisor.logs import LogHub
     from naq.supervisor.spec import ServiceSpec, Topology
+    from naq.supervisor.tasks import TaskRun
 
 __all__ = ["Host"]
 
@@ -34,28 +36,37 @@ class Host:
 
     Attributes:
         project: names and directories.
-        topology: for the environment of the whole project.
-        exports: per exporting service, what all others get in their environment.
+        topology: the newest; for the environment of the whole project.
+        exports: what others export to a service, by its name.
         sockets: where notify sockets are made.
         pumps: nursery of the log pumps; outlives every replica.
+        memory: watches the size of processes.
         changed: told of every change of a replica, with the status before and after.
+        failed: told of a failure that is followed by a restart: the status, the delay in seconds,
+            and whether the whole group must be restarted.
     """
 
     project: Project
     topology: Topology
-    exports: Mapping[str, Mapping[str, str]]
+    exports: Callable[[str], Mapping[str, str]]
     sockets: Path
     hub: LogHub
     board: Board
     state: StateFile
     lifeline: Lifeline
     pumps: trio.Nursery
+    memory: MemoryWatch
     changed: Callable[[Status, Status], None]
+    failed: Callable[[Status, float, bool], None]
     _numbers: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
     def notify_path(self) -> Path:
         """Return a path for a notify socket that no other run has."""
         return self.sockets / f"notify-{next(self._numbers) % 100_000}"
+
+    def env_digest(self, spec: ServiceSpec) -> str:
+        """Return what changes when an environment file of the service does."""
+        return envfile.digest(self.topology.directory, (*self.topology.env_file, *spec.env_file))
 
     def context(
         self,
@@ -64,12 +75,13 @@ class Host:
         incarnation: int,
         *,
         say: Callable[[str], None],
-        stopping: Callable[[], trio.Event],
+        task: TaskRun,
     ) -> ReplicaContext:
         """Return what the kind is told about a run that is about to begin.
 
         Raises:
-            SupervisorError: the environment asks for a variable that is not set.
+            SupervisorError: the environment asks for a variable that is not set, or a file with
+                variables cannot be read.
         """
         bare = ReplicaContext(
             service=spec,
@@ -78,18 +90,27 @@ class Host:
             project=self.project,
             env={},
             say=say,
-            stopping=stopping,
+            stopping=task.stopping,
+            paused=task.switch,
         )
-        base = environment.inherited(os.environ)
-        for exporter, exported in self.exports.items():
-            if exporter != spec.name:
-                base |= exported
+        return replace(bare, env=self.environment(spec, bare))
+
+    def environment(self, spec: ServiceSpec, replica: ReplicaContext) -> dict[str, str]:
+        """Return the environment of a run, with files as they are now."""
+        topology = self.topology
+        base = {**environment.inherited(os.environ), **self.exports(spec.name)}
         try:
-            env = environment.build(base, [self.topology.env, spec.env], bare.fields)
+            layers = [
+                envfile.read_all(topology.directory, topology.env_file),
+                topology.env,
+                envfile.read_all(topology.directory, spec.env_file),
+                spec.env,
+            ]
+            env = environment.build(base, layers, replica.fields)
         except Invalid as exc:
             raise SupervisorError(f"environment: {exc}") from exc
-        env |= {"NAQ_SERVICE": spec.name, "NAQ_REPLICA": str(index)}
+        env |= {"NAQ_SERVICE": spec.name, "NAQ_REPLICA": str(replica.index)}
         if spec.kill_group:
             # Who has this is stopped with the project even where it left its group.
             env[environment.MARKER] = self.state.run_id
-        return replace(bare, env=env)
+        return env

@@ -1,7 +1,9 @@
-"""One run of a replica with everything around it: its context, its readiness check, its end."""
+"""One run of a replica with everything around it: its context, its checks, its limits, its end."""
 
 from __future__ import annotations
 
+import math
+import random
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,17 +11,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from naq.exceptions import NaqException
+from naq.supervisor import limits
 from naq.supervisor import spec as specs
 from naq.supervisor.causes import Cause, CauseKind
-from naq.supervisor.health import HealthCheck
+from naq.supervisor.health import Health
+from naq.supervisor.identity import identity
 from naq.supervisor.process import Command
 from naq.supervisor.runs import ProcessRun
-from naq.supervisor.tasks import Started, TaskRun, guarded
+from naq.supervisor.tasks import Started, TaskRun, guarded, leaves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from naq.supervisor.host import Host
+    from naq.supervisor.identity import Identity
     from naq.supervisor.kinds import Kind, Launch, ReplicaContext
     from naq.supervisor.logs import Source
     from naq.supervisor.runs import Run
@@ -31,12 +36,18 @@ _NO_CHECK = specs.Readiness(probe="none")
 
 
 class Incarnation:
-    """A run that has begun, and what its health check found out about it.
+    """A run that has begun, and what is known about it. Everything here is state to look at.
 
     Attributes:
         run: the process or task.
-        is_ready: set when it is ready.
-        has_failed: set when it must not go on; ``fault`` says why.
+        number: which run of its replica.
+        env_digest: of the environment files it was started with.
+        ended: how it ended, once it has.
+        is_ready: whether its readiness check says so now.
+        why_unready: what that check said when it did not any more.
+        failure: why it must not go on, if so.
+        outgrown: why it should be replaced, if so: too much memory.
+        retire_at: monotonic time at which it should be replaced for its age.
         waits: whether there is something to wait for until it is ready.
     """
 
@@ -50,7 +61,9 @@ class Incarnation:
         host: Host,
         source: Source,
         nursery: trio.Nursery,
+        changed: Callable[[], None],
         on_status: Callable[[str], None],
+        on_extend: Callable[[float], None],
     ) -> None:
         """Start a run.
 
@@ -61,66 +74,156 @@ class Incarnation:
             kind: knows what to run.
             host: collaborators.
             source: where its lines go.
-            nursery: for its task and its health check; outlives the run.
+            nursery: for its task and its checks; outlives the run.
+            changed: called when one of the attributes has changed.
             on_status: told what it says of itself.
+            on_extend: told when it asks for more time, with seconds.
 
         Raises:
             OSError, NaqException: it cannot be started.
         """
-        self.is_ready = trio.Event()
-        self.has_failed = trio.Event()
-        self.fault = Cause(kind=CauseKind.SPAWN_ERROR)
+        self.number = number
+        self.env_digest = host.env_digest(spec)
+        self.ended: Cause | None = None
+        self.is_ready = False
+        self.why_unready = ""
+        self.failure: Cause | None = None
+        self.outgrown: Cause | None = None
+        self.retire_at = _retirement(spec.limits, trio.current_time())
+        self._host = host
+        self._source = source
+        self._nursery = nursery
+        self._changed = changed
         self._on_status = on_status
+        self._on_extend = on_extend
         self._scope = trio.CancelScope()
+        self._monitor_scope = trio.CancelScope()
         task = TaskRun()  # not used by a process, and too small to mind
-        context = host.context(spec, index, number, say=source.say, stopping=task.stopping)
+        self._context = host.context(spec, index, number, say=source.say, task=task)
         with ExitStack() as stack:
-            check = stack.enter_context(_new_check(context, host, source))
+            who = identity(spec.user, spec.group)
+            self._health = stack.enter_context(_new_health(self._context, host, source, who))
+            parts = (kind, self._context, self._health)
             self.run: Run = (
-                _start_process(kind, context, check, host, source)
+                _start_process(*parts, host=host, source=source, who=who)
                 if spec.run is specs.Run.PROCESS
-                else _start_task(kind, context, check, task=task, source=source, nursery=nursery)
+                else _start_task(*parts, task=task, source=source, nursery=nursery)
             )
             self._resources = stack.pop_all()
-        self.waits = check.waits
-        if self.waits:
-            nursery.start_soon(self._watch, check, source, name=f"naq health {context.name}")
+        self.waits = self._health.waits
+        self._limit(spec.limits)
+        nursery.start_soon(self._await_end, name=f"naq end {self._context.name}")
+        if self._health.has_work:
+            nursery.start_soon(self._watch, name=f"naq health {self._context.name}")
 
     async def close(self) -> str:
         """Give back what the run held, after its end. Return what a person should know, if any."""
         self._scope.cancel()
+        self._monitor_scope.cancel()
         self._resources.close()
         return await self.run.close()
 
+    def take_over(self, spec: ServiceSpec) -> None:
+        """Take over what can change while it runs: probes and limits."""
+        age = spec.limits.max_age
+        if age != self._context.service.limits.max_age:
+            self.retire_at = _retirement(spec.limits, trio.current_time())
+        if self.is_ready or self.why_unready:
+            self._health.stop_probing()
+            self._monitor_scope.cancel()
+            self._monitor_scope = trio.CancelScope()
+            self._nursery.start_soon(self._monitor, self._monitor_scope, spec)
+
+    def started(self) -> None:
+        """Take note that the owner has it as ready: liveness and watchdog begin."""
+        self.is_ready = True
+        self._health.started()
+
+    # ------------------------------------------------------------ what checks report
+
     def ready(self) -> None:
         """Take the check's word that it is ready."""
-        self.is_ready.set()
+        self.is_ready, self.why_unready = True, ""
+        self._changed()
+
+    def unready(self, why: str) -> None:
+        """Take the check's word that it is not any more."""
+        self.is_ready, self.why_unready = False, why
+        self._changed()
+
+    def fault(self, cause: Cause) -> None:
+        """Take the check's word that it must not go on."""
+        self.failure = cause
+        self._changed()
 
     def status(self, text: str) -> None:
         """Take what the program says of itself."""
         self._on_status(text)
 
-    async def _watch(self, check: HealthCheck, source: Source) -> None:
+    def extend(self, seconds: float) -> None:
+        """Take its wish for more time."""
+        self._on_extend(seconds)
+
+    # ------------------------------------------------------------ tasks of the run
+
+    async def _await_end(self) -> None:
+        self.ended = await self.run.wait()
+        self._changed()
+
+    async def _watch(self) -> None:
         with self._scope:
-            cause = await guarded(partial(self._look, check), source.say)
+            cause = await guarded(self._look, self._source.say)
             if cause.kind is CauseKind.CRASH:
-                self._fail(cause.message)
+                self.fault(Cause(kind=CauseKind.SPAWN_ERROR, message=cause.message))
 
-    async def _look(self, check: HealthCheck) -> None:
+    async def _look(self) -> None:
         try:
-            await check.run(self)
-        except (OSError, NaqException) as exc:
-            self._fail(str(exc))
+            await self._health.run(self)
+        except* (OSError, NaqException) as group:
+            message = str(next(leaves(group)))
+            self.fault(Cause(kind=CauseKind.SPAWN_ERROR, message=message))
 
-    def _fail(self, message: str) -> None:
-        self.fault = Cause(kind=CauseKind.SPAWN_ERROR, message=message)
-        self.has_failed.set()
+    async def _monitor(self, scope: trio.CancelScope, spec: ServiceSpec) -> None:
+        with scope:
+            is_ready = not self.why_unready
+            await self._health.monitor(spec.ready, spec.live, self, is_ready=is_ready)
+
+    def _limit(self, what: specs.Limits) -> None:
+        """Set the limits of a process that was just started."""
+        if self.run.pid is None:
+            return
+        for problem in limits.apply(self.run.pid, what):
+            self._host.hub.say(f"{self._context.name}: {problem}", level="warning")
+        if what.max_memory is not None:
+            watch = self._host.memory.watching(self.run.pid, what.max_memory, self._too_big)
+            self._resources.enter_context(watch)
+
+    def _too_big(self, size: int) -> None:
+        if self.outgrown is None:
+            message = f"uses {size / 2**20:.0f} MiB"
+            self.outgrown = Cause(kind=CauseKind.MEMORY, message=message)
+            self._changed()
 
 
-def _new_check(context: ReplicaContext, host: Host, source: Source) -> HealthCheck:
+def _retirement(what: specs.Limits, now: float) -> float:
+    """Return when a run that begins now is too old. Replicas differ, so as not to go together."""
+    if what.max_age is None:
+        return math.inf
+    spread = what.max_age_jitter
+    return now + what.max_age * random.uniform(1 - spread, 1 + spread)  # noqa: S311
+
+
+def _new_health(context: ReplicaContext, host: Host, source: Source, who: Identity) -> Health:
     spec = context.service
-    how = _NO_CHECK if _tells_itself(spec) else spec.ready or _NO_CHECK
-    return HealthCheck(how, replica=context, source=source, notify_path=host.notify_path())
+    return Health(
+        _NO_CHECK if _tells_itself(spec) else spec.ready or _NO_CHECK,
+        spec.live,
+        spec.watchdog,
+        replica=context,
+        source=source,
+        notify_path=host.notify_path(),
+        uid=who.uid,
+    )
 
 
 def _tells_itself(spec: ServiceSpec) -> bool:
@@ -129,24 +232,35 @@ def _tells_itself(spec: ServiceSpec) -> bool:
 
 
 def _start_process(
-    kind: Kind, context: ReplicaContext, check: HealthCheck, host: Host, source: Source
+    kind: Kind,
+    context: ReplicaContext,
+    health: Health,
+    *,
+    host: Host,
+    source: Source,
+    who: Identity,
 ) -> Run:
     launch = kind.launch(context)
     if context.service.ready is None and launch.ready is not None:
-        check.replace(launch.ready)
+        health.replace(launch.ready)
     return ProcessRun(
-        _command(launch, context, check, host),
+        _command(launch, context, health, host=host, who=who),
         context,
         source=source,
         pumps=host.pumps,
         state=host.state,
         lifeline=launch.lifeline,
         reword=launch.reword,
+        pauses=kind.pauses,
     )
 
 
-def _command(launch: Launch, context: ReplicaContext, check: HealthCheck, host: Host) -> Command:
-    env = {**context.env, **launch.env, **check.env}
+def _command(
+    launch: Launch, context: ReplicaContext, health: Health, *, host: Host, who: Identity
+) -> Command:
+    spec = context.service
+    account = {name: value for name, value in who.env.items() if name not in spec.env}
+    env = {**context.env, **account, **launch.env, **health.env}
     if launch.lifeline:
         env |= host.lifeline.env
     return Command(
@@ -154,14 +268,16 @@ def _command(launch: Launch, context: ReplicaContext, check: HealthCheck, host: 
         env={name: value for name, value in env.items() if value is not None},
         cwd=launch.cwd or context.cwd,
         pass_fds=(host.lifeline.fd,) if launch.lifeline else (),
-        kill_group=context.service.kill_group,
+        kill_group=spec.kill_group,
+        identity=who,
+        umask=spec.umask,
     )
 
 
 def _start_task(
     kind: Kind,
     context: ReplicaContext,
-    check: HealthCheck,
+    health: Health,
     *,
     task: TaskRun,
     source: Source,
@@ -169,7 +285,7 @@ def _start_task(
 ) -> Run:
     said = trio.Event()
     if _tells_itself(context.service):
-        check.replace(said.wait)
+        health.replace(said.wait)
     main = partial(kind.run, context, task_status=Started(said.set))
     nursery.start_soon(task.main, main, source.say, name=f"naq {context.name}")
     return task

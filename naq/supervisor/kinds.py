@@ -7,6 +7,7 @@ may pass others.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from naq.exceptions import SupervisorError
 from naq.supervisor._values import fill
+from naq.supervisor.bell import Bell
 from naq.supervisor.spec import Run
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from naq.supervisor._schema import Key
     from naq.supervisor.spec import ServiceSpec
 
-__all__ = ["Kind", "Kinds", "Launch", "Project", "ReplicaContext"]
+__all__ = ["Kind", "Kinds", "Launch", "PauseSignals", "Project", "ReplicaContext", "Switch"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -44,6 +46,35 @@ class Project:
     run_dir: Path
 
 
+class Switch:
+    """Whether a task is to take nothing new (``naq pause``); what it has begun goes on.
+
+    Attributes:
+        on: whether it is paused.
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self._bell = Bell()
+
+    def turn(self, *, on: bool) -> None:
+        """Set it; for the supervisor."""
+        self.on = on
+        self._bell.ring()
+
+    async def wait(self, *, on: bool) -> None:
+        """Wait until the task is (not) paused."""
+        await self._bell.until(lambda: True if self.on is on else None)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSignals:
+    """What a program gets that can pause: never before it has said that it is ready."""
+
+    pause: int = signal.SIGUSR1
+    resume: int = signal.SIGUSR2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaContext:
     """One replica about to run: what :meth:`Kind.launch` and :meth:`Kind.run` are given.
@@ -59,6 +90,7 @@ class ReplicaContext:
         stopping: asked for once, by a task that wants to end in its own time: set when the service
             is stopped, ``stop_timeout`` before it is cancelled. A task that never asks for it is
             cancelled at once.
+        paused: for a task of a kind that can pause.
     """
 
     service: ServiceSpec
@@ -68,6 +100,7 @@ class ReplicaContext:
     env: Mapping[str, str]
     say: Callable[[str], None]
     stopping: Callable[[], trio.Event]
+    paused: Switch = field(default_factory=Switch)
 
     @property
     def name(self) -> str:
@@ -144,6 +177,9 @@ class Kind:
         keys: the kind's own keys, in the same form as the common ones.
         defaults: common keys in the form of the file, below ``[defaults]``.
         last: others stand on it: it is stopped after all services it does not itself depend on.
+        tells_ready: it knows when its services are ready where the file says nothing.
+        pauses: ``naq pause`` means something to it: a process gets these signals, a task looks at
+            ``ReplicaContext.paused``. None: it cannot pause.
     """
 
     name: ClassVar[str]
@@ -151,6 +187,8 @@ class Kind:
     keys: ClassVar[Mapping[str, Key]] = _NOTHING
     defaults: ClassVar[Mapping[str, Any]] = _NOTHING
     last: ClassVar[bool] = False
+    tells_ready: ClassVar[bool] = False
+    pauses: ClassVar[PauseSignals | None] = None
 
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
@@ -159,11 +197,14 @@ class Kind:
         return ()
 
     def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
-        """Get ready, once, before anything starts: choose a port, write a configuration.
+        """Get ready before anything starts: choose a port, write a configuration.
+
+        Called again when a service of this kind is changed or added later: before it starts, with
+        it alone.
 
         Args:
             project: with its run directory, which exists.
-            services: those of this kind.
+            services: those of this kind that are about to run.
 
         Raises:
             NaqException: the project cannot start.

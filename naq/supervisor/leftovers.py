@@ -117,7 +117,7 @@ class StateFile:
     path: Path
     run_id: str
     _guardian: dict[str, object] = field(default_factory=dict)
-    _replicas: dict[tuple[str, int], dict[str, object]] = field(default_factory=dict)
+    _replicas: dict[tuple[str, int, int], dict[str, object]] = field(default_factory=dict)
     _changed: trio.Event = field(default_factory=trio.Event)
 
     def set_guardian(self, pid: int) -> None:
@@ -138,7 +138,7 @@ class StateFile:
             timeout: seconds until KILL.
             group: whether the whole group is to be stopped.
         """
-        self._replicas[service, replica] = {
+        self._replicas[service, replica, pid] = {
             "service": service,
             "replica": replica,
             "pid": pid,
@@ -149,9 +149,9 @@ class StateFile:
         }
         self._changed.set()
 
-    def remove(self, service: str, replica: int) -> None:
-        """Note that nothing of a replica runs any more."""
-        if self._replicas.pop((service, replica), None) is not None:
+    def remove(self, service: str, replica: int, pid: int) -> None:
+        """Note that nothing of a replica's run as ``pid`` is left."""
+        if self._replicas.pop((service, replica, pid), None) is not None:
             self._changed.set()
 
     async def keep_written(self, say: Callable[[str], None]) -> None:

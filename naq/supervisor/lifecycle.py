@@ -44,9 +44,10 @@ Events
 ``ENDED`` is an end nobody asked for. All others that lead to an end go through ``STOPPING``, and
 the one that led there says where it comes out: ``STOP`` ends in DOWN (``GONE``), ``RECYCLE`` in
 another start (``GONE_AGAIN``), ``FAULT`` (start timeout, failed liveness, missed watchdog) in a
-decision like any crash (``GONE_FAULT``). The cause is recorded before acting, never guessed from an
-exit code: a program that is killed for a missed watchdog and one that is stopped by an operator
-both die of SIGTERM.
+decision like any crash (``GONE_FAULT``). ``SUCCEEDED`` is another way to begin afresh: the new run
+is ready beside the old one and takes its place (``start-first``). The cause is recorded before
+acting, never guessed from an exit code: a program that is stopped because its liveness probe failed
+and one that is stopped by an operator both die of SIGTERM.
 
 An event that the table does not have for a state is an error, not a thing to ignore: it means
 that the owner of the replica does not know what it is doing.
@@ -92,6 +93,7 @@ __all__ = [
     "History",
     "LifecycleError",
     "Restart",
+    "RestartGroup",
     "State",
     "decide",
     "transition",
@@ -130,6 +132,7 @@ class Event(StrEnum):
     ENDED = "ended"  # exit, crash or failure to spawn that nobody asked for
     STOP = "stop"  # it is not wanted any more
     RECYCLE = "recycle"  # it is wanted afresh
+    SUCCEEDED = "succeeded"  # another run has taken its place, without a gap
     FAULT = "fault"  # it runs, but must not go on like this
     GONE = "gone"
     GONE_AGAIN = "gone, again"
@@ -152,6 +155,7 @@ _DELAY_MOVES = {
     Event.TIMER: State.STARTING,
     Event.UP: State.STARTING,  # an operator's `start` skips the wait
     Event.STOP: State.DOWN,
+    Event.FAIL: State.FAILED,  # its group has failed
 }
 
 TABLE: dict[State, dict[Event, State]] = {
@@ -165,8 +169,16 @@ TABLE: dict[State, dict[Event, State]] = {
         Event.STOP: State.DOWN,
     },
     State.STARTING: {**_LIVE_MOVES, Event.READY: State.READY},
-    State.READY: {**_LIVE_MOVES, Event.NOT_READY: State.UNREADY},
-    State.UNREADY: {**_LIVE_MOVES, Event.READY: State.READY},
+    State.READY: {
+        **_LIVE_MOVES,
+        Event.NOT_READY: State.UNREADY,
+        Event.SUCCEEDED: State.READY,
+    },
+    State.UNREADY: {
+        **_LIVE_MOVES,
+        Event.READY: State.READY,
+        Event.SUCCEEDED: State.READY,
+    },
     State.STOPPING: {
         Event.GONE: State.DOWN,
         Event.GONE_AGAIN: State.STARTING,
@@ -257,7 +269,16 @@ class Escalate:
     history: History
 
 
-Decision = Restart | Complete | Fail | Escalate
+@dataclass(frozen=True, slots=True)
+class RestartGroup:
+    """Start its whole group again, after ``delay`` seconds; its own budget begins anew."""
+
+    reason: str
+    delay: float
+    history: History
+
+
+Decision = Restart | Complete | Fail | Escalate | RestartGroup
 
 # A clean end sooner than this after the spawn counts like a failure. supervisord's startsecs and
 # s6's minimum between two spawns are a second as well.
@@ -313,6 +334,8 @@ def _after_failure(
             return Fail(reason, spent)
         case OnExhausted.SHUTDOWN:
             return Escalate(reason, spent)
+        case OnExhausted.GROUP:
+            return RestartGroup(reason, _longest(spec, uniform), History())
         case OnExhausted.DEGRADE:
             return Restart(_longest(spec, uniform), spent, degraded=True)
 

@@ -50,6 +50,7 @@ class Line:
         replica: which replica, 0 where there is only one.
         text: safe to print; may have colours.
         level: of the supervisor's own lines.
+        run: which run of the replica printed it.
     """
 
     time: float
@@ -57,6 +58,7 @@ class Line:
     replica: int
     text: str
     level: str = "info"
+    run: int = 0
 
     @property
     def name(self) -> str:
@@ -80,9 +82,24 @@ class LogHub:
         self._threshold = LEVELS[spec.level]
         self._own = self.source("naq", 0)
 
+    def configure(self, spec: Logging) -> None:
+        """Take over another level and other sizes; the sizes hold for new sources."""
+        self._spec = spec
+        self._threshold = LEVELS[spec.level]
+
     def source(self, service: str, replica: int) -> Source:
         """Return a new source of lines; ``replica`` is 0 where the service has only one."""
         return Source(self, service, replica, self._spec)
+
+    def put_from_thread(self, lines: Sequence[Line]) -> None:
+        """Give lines to sinks that take them from any thread, while the loop is stuck."""
+        for sink in tuple(self._sinks):
+            if getattr(sink, "threadsafe", False):
+                sink.put(lines)
+
+    def own_lines(self) -> tuple[Line, ...]:
+        """Return the supervisor's own lines that are still kept."""
+        return self._own.tail()
 
     def attach(self, sink: Sink) -> None:
         """Give every line from now on to ``sink`` as well."""
@@ -94,7 +111,7 @@ class LogHub:
 
     def publish(self, lines: Sequence[Line]) -> None:
         """Hand lines to the sinks."""
-        for sink in self._sinks:
+        for sink in tuple(self._sinks):
             sink.put(lines)
 
     def say(self, text: str, *, level: str = "info") -> None:
@@ -104,7 +121,12 @@ class LogHub:
 
 
 class Source:
-    """One replica's lines over all its runs."""
+    """One replica's lines over all its runs.
+
+    Attributes:
+        max_line: longest line, bytes.
+        run: which run prints now.
+    """
 
     def __init__(self, hub: LogHub, service: str, replica: int, spec: Logging) -> None:
         self._hub = hub
@@ -115,13 +137,26 @@ class Source:
         self._buffer = spec.buffer
         self._watchers: list[tuple[re.Pattern[str], Callable[[], None]]] = []
         self.max_line = spec.max_line
+        self.run = 0
+
+    def relabel(self, replica: int) -> None:
+        """Put another number on lines from now on."""
+        self._replica = replica
+
+    def keep_at_most(self, lines: int) -> None:
+        """Change how many lines are kept."""
+        self._buffer = lines
+        self._trim()
 
     def put(self, raw: Sequence[bytes], *, level: str = "info") -> None:
         """Take lines as bytes, make them printable, keep them, and hand them on."""
         if not raw:
             return
         now = time.time()
-        lines = [Line(now, self._service, self._replica, printable(part), level) for part in raw]
+        lines = [
+            Line(now, self._service, self._replica, printable(part), level, self.run)
+            for part in raw
+        ]
         for line in lines:
             self._keep(line)
         for pattern, found in tuple(self._watchers):
@@ -149,9 +184,12 @@ class Source:
             self._watchers.remove(watcher)
 
     def _keep(self, line: Line) -> None:
-        ring = self._ring
-        ring.append(line)
+        self._ring.append(line)
         self._ring_size += len(line.text)
+        self._trim()
+
+    def _trim(self) -> None:
+        ring = self._ring
         while len(ring) > self._buffer or self._ring_size > _RING_CHARACTERS:
             self._ring_size -= len(ring.popleft().text)
 

@@ -1,6 +1,6 @@
-"""What a supervised program uses: to say that it is ready, to learn that its supervisor is gone.
+"""What a supervised program uses: to say that it is ready or alive, to learn that it is alone.
 
-Both do nothing outside a supervisor, so a program can call them always. :func:`notify` speaks the
+All do nothing outside a supervisor, so a program can call them always. :func:`notify` speaks the
 sd_notify protocol and works under systemd as well.
 """
 
@@ -13,7 +13,7 @@ import stat
 
 import anyio
 
-__all__ = ["lifeline_lost", "notify"]
+__all__ = ["lifeline_lost", "notify", "watchdog_pings"]
 
 LIFELINE_FD = "NAQ_LIFELINE_FD"  # environment.py has the same name for the other side
 
@@ -41,6 +41,27 @@ def notify(state: str) -> bool:
         except OSError:
             return False
     return True
+
+
+async def watchdog_pings() -> None:
+    """Send ``WATCHDOG=1`` in time, for as long as this runs; return at once if nobody wants that.
+
+    Run it as a task of the event loop that it is to vouch for: when the loop hangs, so does this,
+    and the supervisor acts. ``WATCHDOG_USEC`` says how long it may be silent; half of that is the
+    pause, as sd_watchdog_enabled(3) advises. On both of AnyIO's backends.
+    """
+    pause = _watchdog_pause()
+    while pause is not None:
+        notify("WATCHDOG=1")
+        await anyio.sleep(pause)
+
+
+def _watchdog_pause() -> float | None:
+    """Return the seconds between two pings, None if there are to be none."""
+    wanted, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not wanted.isdecimal() or int(wanted) == 0 or (pid and pid != str(os.getpid())):
+        return None
+    return int(wanted) / 2_000_000
 
 
 async def lifeline_lost() -> None:

@@ -23,7 +23,7 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,6 +31,7 @@ import trio
 from naq.exceptions import SupervisorError
 from naq.supervisor._system import ExitWatch, group_members, wait_gone
 from naq.supervisor.causes import Ending
+from naq.supervisor.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,8 @@ class Command:
         env: the whole environment, nothing is added.
         pass_fds: descriptors the child keeps, under their numbers.
         kill_group: stopping means the whole group, and lasts until it is empty.
+        identity: who it runs as.
+        umask: None leaves it as it is.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +64,8 @@ class Command:
     cwd: Path
     pass_fds: tuple[int, ...] = ()
     kill_group: bool = True
+    identity: Identity = field(default_factory=Identity)
+    umask: int | None = None
 
 
 def spawn(command: Command) -> Process:
@@ -81,6 +86,10 @@ def spawn(command: Command) -> Process:
             env=dict(command.env),
             pass_fds=command.pass_fds,
             start_new_session=True,
+            user=command.identity.uid,
+            group=command.identity.gid,
+            extra_groups=command.identity.groups,
+            umask=-1 if command.umask is None else command.umask,
         )
     except (OSError, ValueError, subprocess.SubprocessError) as exc:
         if reader >= 0:
@@ -135,6 +144,8 @@ class Process:
         self._watch = watch
         self._kill_group = kill_group
         self._grace = trio.CancelScope()
+        self._waiting = trio.Lock()
+        self._asked = False
         self._over = False
         self.pid = popen.pid
         self.output = output
@@ -142,10 +153,11 @@ class Process:
 
     async def wait(self) -> int:
         """Wait until the process itself has exited, reap it, and return its status."""
-        if self.returncode is None:
-            await self._watch.wait()
-            self.returncode = self._popen.wait()  # does not block: it is a zombie
-            self._watch.close()
+        async with self._waiting:  # a descriptor has one reader
+            if self.returncode is None:
+                await self._watch.wait()
+                self.returncode = self._popen.wait()  # does not block: it is a zombie
+                self._watch.close()
         return self.returncode
 
     async def finish(self, signal_number: int, grace: float) -> Ending:
@@ -165,6 +177,15 @@ class Process:
     def hurry(self) -> None:
         """End the grace now: what is left is killed."""
         self._grace.cancel()
+
+    def extend(self, until: float) -> None:
+        """Move the end of a grace that has begun to ``until``, monotonic, if that is later."""
+        if self._asked and not self._grace.cancel_called:
+            self._grace.deadline = max(self._grace.deadline, until)
+
+    def hasten(self, until: float) -> None:
+        """Move the end of the grace, begun or to come, to ``until``, if it is earlier."""
+        self._grace.deadline = min(self._grace.deadline, until)
 
     def signal(self, number: int) -> None:
         """Send a signal to the group, or to the process alone if `kill_group` is off."""
@@ -186,6 +207,7 @@ class Process:
             return Ending.QUIET
         with trio.CancelScope(shield=True):  # bounded: the grace, then KILL_WAIT
             self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace)
+            self._asked = True
             with self._grace:
                 self.signal(signal_number)
                 self.signal(signal.SIGCONT)

@@ -6,7 +6,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["MAX_REQUEST", "VERSION", "Refused", "Request", "answer", "read_request", "refusal"]
+__all__ = [
+    "MAX_REQUEST",
+    "VERSION",
+    "Refused",
+    "Request",
+    "answer",
+    "event",
+    "read_request",
+    "refusal",
+]
 
 VERSION = 1
 MAX_REQUEST = 64 * 1024  # bytes, with the newline
@@ -67,6 +76,11 @@ def read_request(line: bytes) -> Request:
 def answer(id_: object, result: object) -> bytes:
     """Return the line that answers a request with its result."""
     return _line({"id": id_, "ok": True, "result": result})
+
+
+def event(id_: object, content: object) -> bytes:
+    """Return a line that is not yet the answer to a request, but belongs to it."""
+    return _line({"id": id_, "event": content})
 
 
 def refusal(refused: Refused) -> bytes:

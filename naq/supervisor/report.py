@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from naq.supervisor.board import LastExit, Status
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_exit", "timestamp"]
 
 
 def describe(statuses: Iterable[Status], now: float) -> list[dict[str, Any]]:
@@ -43,15 +43,23 @@ def _describe(status: Status, now: float) -> dict[str, Any]:
         "cpu_s": used and round(used.cpu_s, 2),
         "cpu_percent": used and uptime and round(100 * used.cpu_s / max(uptime, 0.01), 1),
         "detail": status.detail,
-        "last_exit": status.last_exit and _last_exit(status.last_exit),
+        "paused": status.paused,
+        "active": status.active,
+        "last_exit": status.last_exit and describe_exit(status.last_exit),
     }
 
 
-def _last_exit(end: LastExit) -> dict[str, Any]:
+def describe_exit(end: LastExit) -> dict[str, Any]:
+    """Return the end of a run as plain JSON values."""
     return {
         "cause": str(end.cause.kind),
         "code": end.code,
         "signal": end.signal,
-        "at": datetime.fromtimestamp(end.at, UTC).isoformat(timespec="milliseconds"),
+        "at": timestamp(end.at),
         "message": str(end.cause),
     }
+
+
+def timestamp(at: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

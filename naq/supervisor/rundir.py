@@ -10,8 +10,8 @@ import fcntl
 import hashlib
 import os
 import stat
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EX_CANTCREAT", "RunDir"]
 
+_POINTER = "socket-path"
 EX_CANTCREAT = 73  # sysexits.h; here: there is one already
 
 # sun_path is 108 bytes on Linux and 104 on macOS, with the NUL; the longest name we put there is
@@ -36,14 +37,21 @@ class RunDir:
     Attributes:
         path: ``.naq/run``.
         sockets: where sockets are; the same, unless that path is too long for a socket.
+        chosen: the control socket, where the file names one.
     """
 
     path: Path
     sockets: Path
+    chosen: Path | None = None
 
     @classmethod
-    def of(cls, directory: Path) -> RunDir:
+    def of(cls, directory: Path, socket: str | None = None) -> RunDir:
         """Return the run directory of the project in ``directory``; it need not exist."""
+        found = cls._of(directory)
+        return found if socket is None else replace(found, chosen=Path(socket))
+
+    @classmethod
+    def _of(cls, directory: Path) -> RunDir:
         path = directory.resolve() / ".naq" / "run"
         if len(os.fsencode(path)) <= _SOCKET_PATH:
             return cls(path, path)
@@ -58,13 +66,16 @@ class RunDir:
         start = start.resolve()
         for directory in (start, *start.parents):
             if (directory / ".naq" / "run").is_dir():
-                return cls.of(directory)
+                found = cls.of(directory)
+                with suppress(OSError):
+                    return replace(found, chosen=Path((found.path / _POINTER).read_text("utf-8")))
+                return found
         return None
 
     @property
     def socket(self) -> Path:
         """The control socket."""
-        return self.sockets / "control.sock"
+        return self.sockets / "control.sock" if self.chosen is None else self.chosen
 
     @property
     def state(self) -> Path:
@@ -87,8 +98,18 @@ class RunDir:
             ignore = self.path.parent / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n")
+            self._point_at_socket()
         except OSError as exc:
             raise SupervisorError(f"cannot make {self.path}: {exc.strerror}") from exc
+
+    def _point_at_socket(self) -> None:
+        """Leave word where the control socket is, if it is not where one would look."""
+        pointer = self.path / _POINTER
+        if self.chosen is None:
+            pointer.unlink(missing_ok=True)
+        else:
+            self.chosen.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pointer.write_text(os.fspath(self.chosen))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -101,7 +122,7 @@ class RunDir:
         Raises:
             SupervisorError: another one is running, exit code 73.
         """
-        path = self.socket.with_name("control.sock.lock")
+        path = self.sockets / "control.sock.lock"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,18 +10,14 @@ them cost no more than one.
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+import math
+import signal
+from typing import TYPE_CHECKING, ClassVar
 
 import trio
 
 from naq.supervisor import announce
-from naq.supervisor.board import LastExit, Status
 from naq.supervisor.causes import Cause, CauseKind, Ending
-from naq.supervisor.dependencies import Unmet
-from naq.supervisor.gate import wait_for_dependencies
-from naq.supervisor.incarnation import Incarnation
 from naq.supervisor.lifecycle import (
     PARKED,
     RUNNING,
@@ -29,33 +25,31 @@ from naq.supervisor.lifecycle import (
     Escalate,
     Event,
     Fail,
-    History,
     Restart,
+    RestartGroup,
     State,
     decide,
     transition,
 )
+from naq.supervisor.spec import Order
 from naq.supervisor.tasks import reason
-from naq.supervisor.wish import Wish
+from naq.supervisor.tenure import Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from naq.supervisor.announce import Said
     from naq.supervisor.host import Host
     from naq.supervisor.kinds import Kind
     from naq.supervisor.lifecycle import Decision
+    from naq.supervisor.observed import Happening
     from naq.supervisor.spec import ServiceSpec
 
-    # What ended a wait, and the cause where it leads to the end of a run.
-    Happening = tuple[Event, Cause | None]
-
-__all__ = ["Replica"]
+__all__ = ["Owner"]
 
 # A stop that takes longer than this is worth a line, seconds.
 _SLOW_STOP = 1.0
-
-_CLEARING = frozenset({State.STOPPING, State.EXITED})
+# How long a program may take to say where it hangs after SIGABRT, seconds.
+_ABORT_WAIT = 5.0
 
 _KEEPS_DETAIL = RUNNING | {State.SKIPPED, State.FAILED}
 
@@ -67,63 +61,15 @@ _COMES_OUT = {
 }
 
 
-class Replica:
-    """One replica of a service. :meth:`run` owns it; the methods before say what is wanted.
+class Owner(Tenure):
+    """Runs a replica. What others may want of it is in ``replica.py``."""
 
-    Attributes:
-        status: what is the case now; also on the board.
-        stuck: a task of it does not let itself be cancelled.
-    """
-
-    def __init__(self, spec: ServiceSpec, index: int, *, kind: Kind, host: Host) -> None:
-        many = spec.replicas > 1
-        name = f"{spec.name}.{index}" if many else spec.name
-        self.spec = spec
-        self.status = Status(service=spec.name, replica=index, name=name, oneshot=spec.oneshot)
-        self.stuck = False
-        self._kind = kind
-        self._host = host
-        self._source = host.hub.source(spec.name, index if many else 0)
-        self._wish = Wish()
-        self._history = History()
-        self._current: Incarnation | None = None
-        self._cause = Cause(kind=CauseKind.OPERATOR)
-        self._ended_at = 0.0
+    def __init__(
+        self, spec: ServiceSpec, index: int, *, kind: Kind, host: Host, wanted: bool
+    ) -> None:
+        super().__init__(spec, index, kind=kind, host=host, wanted=wanted)
         self._retry_in = 0.0
         self._comes_out = Event.GONE
-        host.board.publish(self.status)
-
-    def stop(self, cause: Cause, *, grace: float) -> None:
-        """Want it down.
-
-        Args:
-            cause: why, for the record.
-            grace: seconds until KILL.
-        """
-        self._wish.up = False
-        self._wish.cause = cause
-        self._wish.grace = grace
-        self._wish.say()
-
-    def hurry(self) -> None:
-        """Skip what is left of the grace, if it is ending or already gone."""
-        self._wish.grace = 0.0
-        if self._current is not None and self.status.state in _CLEARING:
-            self._current.run.hurry()
-
-    def close(self) -> None:
-        """Let :meth:`run` return as soon as nothing runs."""
-        self._wish.closing = True
-        self._wish.say()
-
-    def destroy(self) -> None:
-        """Kill it this instant and do not wait: for a supervisor that is about to end itself."""
-        if self._current is not None:
-            self._current.run.destroy()
-
-    def give_up(self, why: str) -> None:
-        """Take it out of the table: its owner has ended with a bug, and others wait for it."""
-        self._publish(state=State.FAILED, fatal=True, pid=None, detail=why)
 
     async def run(self) -> None:
         """Own the replica until it is closed."""
@@ -135,83 +81,129 @@ class Replica:
                     if event is not None:
                         self._move(event)
             finally:
-                self.destroy()  # does something only on a bug: then nothing must stay behind
+                self._destroy()  # does something only on a bug: then nothing must stay behind
             nursery.cancel_scope.cancel()
 
     # ------------------------------------------------------------ one activity per state
 
     async def _park(self) -> Event | None:
         # Only DOWN is left by wanting it up: the other states wait for somebody to ask again.
-        wish = self._wish
-        down = self.status.state is State.DOWN
-        await wish.until(lambda: wish.closing or (wish.up and down))
+        wish, down = self._wish, self.status.state is State.DOWN
+
+        def look() -> bool | None:
+            wanted = wish.wanted and (down or wish.turn != self._turn)
+            return True if wish.closing or wanted else None
+
+        await self._bell.until(look)
+        self._accept_turn()
         return None if wish.closing else Event.UP
 
     async def _await_dependencies(self) -> Event:
-        return await self._first(self._dependencies, self._unwanted)
+        self._began_waiting = trio.current_time()
+        edges = self.spec.depends_on
+        with self._host.board.ringing(self._bell, [edge.service for edge in edges]):
+            event = None
+            while event is None:
+                elapsed = trio.current_time() - self._began_waiting
+                timeouts = [e.timeout for e in edges if e.timeout and e.timeout > elapsed]
+                until = self._began_waiting + min(timeouts, default=math.inf)
+                event = await self._first(self._unwanted, self._dependencies, until=until)
+        if event is Event.UNMET:
+            self._say(announce.skipped(self.status.detail))
+            self._wish.settle(self.status.detail)
+        if event is Event.MET and self.status.runs == 0:
+            delay = self.spec.start_delay * (self.status.replica - 1)
+            if delay:
+                until = trio.current_time() + delay
+                event = await self._first(self._unwanted, until=until) or Event.MET
+        if event is Event.MET:
+            self._publish(detail="")
+        return event
 
     async def _start(self) -> Event:
         now = trio.current_time()
-        number = self.status.runs + 1
-        self._publish(runs=number, started_at=now)
+        self._accept_turn()
+        self._publish(runs=self.status.runs + 1, started_at=now)
         self._history = self._history.spawned(now)
         try:
-            self._current = Incarnation(
-                self.spec,
-                self.status.replica,
-                number,
-                kind=self._kind,
-                host=self._host,
-                source=self._source,
-                nursery=self._nursery,
-                on_status=lambda text: self._publish(detail=text),
-            )
+            self.current = self._begin()
         except Exception as exc:  # noqa: BLE001 - a kind is foreign code; its failure is the replica's
             self._note(Cause(kind=CauseKind.SPAWN_ERROR, message=reason(exc)))
             return Event.ENDED
-        self._publish(pid=self._current.run.pid)
-        if not self._current.waits:
-            return Event.READY
-        self._say(announce.started(self.status.pid))
-        with trio.move_on_after(self.spec.start_timeout):
-            return await self._first(self._ready, self._ended, self._faulted, self._unwanted)
+        self._publish(pid=self.current.run.pid)
+        if self.current.waits:
+            self._say(announce.started(self.status.pid))
+        looks = (self._ended, self._faulted, self._unwanted, self._outdated, self._ready)
+        if event := await self._first(*looks, until=now + self.spec.start_timeout):
+            return event
         message = f"not ready within {announce.span(self.spec.start_timeout)}"
         self._note(Cause(kind=CauseKind.START_TIMEOUT, message=message))
         return Event.FAULT
 
-    async def _serve(self) -> Event:
-        return await self._first(self._ended, self._faulted, self._unwanted)
+    async def _serve(self) -> Event | None:
+        looks = [self._ended, self._faulted, self._condemned, self._unwanted, self._outdated]
+        ready = self.status.state is State.READY
+        looks.append(self._readiness_lost if ready else self._readiness_back)
+        bonds = [edge.service for edge in self.spec.depends_on if edge.restart]
+        with self._host.board.ringing(self._bell, bonds):
+            event = await self._first(*looks, until=self._running().retire_at)
+        if event is None:
+            self._note(Cause(kind=CauseKind.AGE))
+            event = Event.RECYCLE
+        if event is Event.RECYCLE and self.spec.rolling.order is Order.START_FIRST:
+            return await self._succeed()
+        if event is Event.NOT_READY:
+            self._publish(detail=self._running().why_unready)
+        return event
 
     async def _stop(self) -> Event:
         grace = self.spec.stop_timeout if self._wish.grace is None else self._wish.grace
+        how = None if grace > 0 else signal.SIGKILL
+        if self._cause.kind is CauseKind.WATCHDOG:
+            abort = self.spec.watchdog is not None and self.spec.watchdog.abort
+            how = signal.SIGABRT if abort else signal.SIGKILL
+            grace = min(grace, _ABORT_WAIT)
         kill_at = trio.current_time() + grace
         self._say(announce.stopping(self._cause))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_if_slow, kill_at)
-            ending = await self._clear(grace)
+            ending = await self._clear(grace, how)
             nursery.cancel_scope.cancel()
         self._say(announce.stopped(ending))
-        return self._comes_out
+        again = self._comes_out is Event.GONE_AGAIN
+        return Event.GONE if again and not self._wish.wanted else self._comes_out
 
     async def _settle(self) -> Event:
         ending = await self._clear(self.spec.stop_timeout)
         if ending is not Ending.QUIET:
             self._say(announce.stopped(ending))
-        if not self._wish.up:
+        if self._wish.condemned:
+            return self._give_in()
+        if not self._wish.wanted:
             return Event.STOP
+        before = self._history.failures
         decision = decide(self.spec, self._cause, self._history, self._ended_at)
         self._history = decision.history
         failures = len(decision.history.window)
         self._publish(failures=failures, detail=getattr(decision, "reason", ""))
         self._say(announce.ended(self._cause, decision, self.spec, failures))
-        return self._follow(decision)
+        event = self._follow(decision)
+        whole = isinstance(decision, RestartGroup)
+        if whole or (isinstance(decision, Restart) and decision.history.failures > before):
+            self._host.failed(self.status, self._retry_in, whole)
+        return event
 
     async def _delay(self) -> Event:
-        with trio.move_on_after(self._retry_in):
-            return await self._first(self._unwanted)
-        return Event.TIMER
+        def condemned() -> Happening | None:
+            return (self._give_in(), None) if self._wish.condemned else None
 
-    _activities: ClassVar[dict[State, Callable[[Replica], Awaitable[Event | None]]]] = {
+        def asked() -> Happening | None:
+            return (Event.UP, None) if self._wish.turn != self._turn else None
+
+        until = trio.current_time() + self._retry_in
+        return await self._first(condemned, self._unwanted, asked, until=until) or Event.TIMER
+
+    _activities: ClassVar[dict[State, Callable[[Owner], Awaitable[Event | None]]]] = {
         State.DOWN: _park,
         State.COMPLETED: _park,
         State.FAILED: _park,
@@ -226,95 +218,35 @@ class Replica:
         State.CRASHLOOP: _delay,
     }
 
-    # ------------------------------------------------------------ what can happen
-
-    async def _dependencies(self) -> Happening:
-        verdict = await wait_for_dependencies(
-            self.spec.depends_on, self._host.board, on_wait=lambda text: self._publish(detail=text)
-        )
-        if isinstance(verdict, Unmet):
-            self._say(announce.skipped(verdict.reason))
-            self._publish(detail=verdict.reason)
-            return Event.UNMET, None
-        if self.status.runs == 0:
-            await trio.sleep(self.spec.start_delay * (self.status.replica - 1))
-        self._publish(detail="")
-        return Event.MET, None
-
-    async def _ready(self) -> Happening:
-        current = self._running()
-        await current.is_ready.wait()
-        return Event.READY, None
-
-    async def _ended(self) -> Happening:
-        return Event.ENDED, await self._running().run.wait()
-
-    async def _faulted(self) -> Happening:
-        current = self._running()
-        await current.has_failed.wait()
-        return Event.FAULT, current.fault
-
-    async def _unwanted(self) -> Happening:
-        await self._wish.until(lambda: not self._wish.up)
-        return Event.STOP, self._wish.cause
-
-    async def _first(self, *waits: Callable[[], Awaitable[Happening]]) -> Event:
-        """Return the event of the wait that ends first, with its cause noted; drop the others."""
-        found: list[Happening] = []
-
-        async def run(wait: Callable[[], Awaitable[Happening]]) -> None:
-            found.append(await wait())
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            for wait in waits:
-                nursery.start_soon(run, wait)
-        event, cause = found[0]
-        if cause is not None:
-            self._note(cause)
-        return event
-
     # ------------------------------------------------------------ helpers
+
+    async def _first(
+        self, *looks: Callable[[], Happening | None], until: float = math.inf
+    ) -> Event | None:
+        """Return the event of the first look that finds one, its cause noted; None at ``until``."""
+        with trio.CancelScope(deadline=until) as self._alarm:
+            event, cause = await self._bell.until(*looks)
+            if cause is not None:
+                self._note(cause)
+            return event
+        return None
 
     async def _tell_if_slow(self, kill_at: float) -> None:
         await trio.sleep(_SLOW_STOP)
         if kill_at > trio.current_time():
             self._say(announce.still_stopping(kill_at - trio.current_time()))
 
-    def _running(self) -> Incarnation:
-        assert self._current is not None, "nothing runs in this state"
-        return self._current
-
-    def _note(self, cause: Cause) -> None:
-        """Record why the run ends, before anything is done about it."""
-        self._cause = cause
-        self._ended_at = trio.current_time()
-
-    async def _clear(self, grace: float) -> Ending:
-        """End what is left of the run and let go of it."""
-        current = self._current
-        code = number = None
-        ending = Ending.QUIET
-        if current is not None:
-            ending = await current.run.finish(grace)
-            self.stuck = ending is Ending.STUCK and current.run.pid is None
-            if ending is not Ending.STUCK:
-                status = await current.run.wait()
-                code, number = status.code, status.signal
-            if note := await current.close():
-                self._host.hub.say(f"{self.status.name}: {note}", level="warning")
-            self._current = None
-        if self.status.started_at is not None:
-            last = LastExit(self._cause, code, number, time.time())
-            self._publish(pid=None, started_at=None, last_exit=last)
-        return ending
+    def _give_in(self) -> Event:
+        """Fail because the group has."""
+        self._publish(detail=self._wish.condemned, fatal=self.spec.critical)
+        return Event.FAIL
 
     def _follow(self, decision: Decision) -> Event:
         """Turn a decision into the event that carries it out."""
         match decision:
-            case Restart():
+            case Restart() | RestartGroup():
                 self._retry_in = decision.delay
-                return Event.DEGRADE if decision.degraded else Event.RETRY
+                return Event.DEGRADE if getattr(decision, "degraded", False) else Event.RETRY
             case Complete():
                 return Event.COMPLETE
             case Fail():
@@ -327,20 +259,22 @@ class Replica:
     def _move(self, event: Event) -> None:
         state = transition(self.status.state, event)
         self._comes_out = _COMES_OUT.get(event, self._comes_out)
-        if event is Event.READY:
-            now = trio.current_time()
-            self._history = self._history.became_ready(now)
-            took = now - (self.status.started_at or now)
-            waited = self._running().waits
-            self._say(announce.ready(self.status.pid, took, waited=waited))
+        if event in (Event.READY, Event.SUCCEEDED):
+            self._history = self._history.became_ready(trio.current_time())
+            self._running().started()
+            self._say_ready()
+            if self._wish.paused:
+                self._running().run.pause(on=True)
+        elif event is Event.NOT_READY:
+            self._say(announce.unready(self.status.detail))
+        if state is State.READY:
+            self._wish.settle()
+        elif state in (State.EXITED, *PARKED):
+            done = state is State.COMPLETED
+            self._wish.settle("" if done else str(self._cause))
         # What a state says of itself ends with it.
-        detail = self.status.detail if state in _KEEPS_DETAIL else ""
+        keep = state in _KEEPS_DETAIL and not (
+            event is Event.READY and self.status.state is State.UNREADY
+        )
+        detail = self.status.detail if keep else ""
         self._publish(state=state, wanted=self._wish.up, detail=detail)
-
-    def _publish(self, **changes: Any) -> None:
-        before, self.status = self.status, replace(self.status, **changes)
-        self._host.board.publish(self.status)
-        self._host.changed(before, self.status)
-
-    def _say(self, said: Said) -> None:
-        self._host.hub.say(f"{self.status.name} {said.text}", level=said.level)

@@ -9,41 +9,49 @@ from __future__ import annotations
 
 import secrets
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from naq.exceptions import NaqException, SupervisorError
-from naq.supervisor import graph
 from naq.supervisor.board import Board
-from naq.supervisor.causes import Cause, CauseKind
 from naq.supervisor.commands import commands
-from naq.supervisor.config import edges
 from naq.supervisor.control import ControlServer
+from naq.supervisor.crew import Crew
+from naq.supervisor.events import Events
+from naq.supervisor.hooks import Hooks
 from naq.supervisor.host import Host
+from naq.supervisor.infrastructure import keep
 from naq.supervisor.kinds import Project
 from naq.supervisor.leftovers import Lifeline, StateFile, clean_up_after_previous, stop_strays
-from naq.supervisor.lifecycle import PARKED, State
+from naq.supervisor.lifecycle import State
+from naq.supervisor.limits import MemoryWatch
+from naq.supervisor.logfiles import LogFiles
 from naq.supervisor.logs import LogHub
+from naq.supervisor.preparation import EX_SOFTWARE, Preparation
 from naq.supervisor.rundir import RunDir
-from naq.supervisor.service import Replica
+from naq.supervisor.shutdown import stop_all
 from naq.supervisor.spec import ExitPolicy
+from naq.supervisor.streams import streams
 from naq.supervisor.tasks import leaves, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Iterator
 
     from naq.supervisor.board import Status
-    from naq.supervisor.kinds import Kind, Kinds
+    from naq.supervisor.kinds import Kinds
+    from naq.supervisor.replica import Replica
     from naq.supervisor.spec import Topology
 
-__all__ = ["Supervisor"]
+__all__ = ["EX_SOFTWARE", "Supervisor"]
 
-EX_SOFTWARE = 70
-
-# Of shutdown_timeout, what is kept back for KILL and the last lines of output, seconds.
-_RESERVE = 2.0
 _OVER = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED})
+# States from which a service will get ready or fail by itself.
+_UNDECIDED = frozenset({State.WAITING, State.STARTING, State.BACKOFF, State.EXITED})
+
+
+_ENDED = frozenset({State.BACKOFF, State.CRASHLOOP, State.COMPLETED, State.FAILED})
 
 
 class Supervisor:
@@ -56,37 +64,54 @@ class Supervisor:
         topology: what it runs.
         hub: all lines of output.
         board: the status of every replica.
+        events: what has happened to them.
+        crew: the services, once :meth:`run` has begun; None before.
+        reread: reads the topology again, for ``naq reload``; None where there is no file.
+        exit_on: a service whose end is the end of everything, with its exit code.
+        serving: set when the control socket answers.
+        all_ready: set when every service was ready.
+        start_over: set when every service was ready or has failed.
     """
 
     def __init__(
         self,
         topology: Topology,
         *,
-        kinds: Kinds,
+        kinds: Kinds | None = None,
         on_stuck: Callable[[int], None] | None = None,
+        reread: Callable[[], Topology] | None = None,
     ) -> None:
         """Prepare a supervisor; nothing is done yet.
 
         Args:
             topology: what to run.
-            kinds: the types it may name.
+            kinds: the types it may name; None: those it was read with.
             on_stuck: called with the exit code when everything has stopped but a task that does
                 not let itself be cancelled, for which :meth:`run` would wait for ever.
+            reread: how to read the topology again.
         """
         self.topology = topology
-        self._on_stuck = on_stuck
+        self.reread = reread
+        self.exit_on: str | None = None
+        self.crew: Crew | None = None
         self.hub = LogHub(topology.logging)
         self.board = Board()
-        self._kinds: dict[str, Kind] = {
-            name: kinds[name]() for name in {s.type for s in topology.services.values()}
-        }
-        self._run_dir = RunDir.of(topology.directory)
-        self._replicas: dict[str, list[Replica]] = {}
+        self.events = Events()
+        self._on_stuck = on_stuck
+        self._run_dir = RunDir.of(topology.directory, topology.socket)
+        self._project = Project(
+            name=topology.name, directory=topology.directory, run_dir=self._run_dir.path
+        )
+        self.preparation = Preparation(kinds or topology.kinds, self._project)
+        self.files = LogFiles(topology, self.warn)
+        self._hooks = Hooks(topology, self._say)
         self._stop_wanted = trio.Event()
-        self._all_ready = trio.Event()
+        self.serving = trio.Event()
+        self.all_ready = trio.Event()
+        self.start_over = trio.Event()
         self._hurried = False
         self._exit_code = 0
-        self._shutdown_timeout = topology.shutdown_timeout
+        self._stop_timeout: float | None = None
 
     # ------------------------------------------------------------ what others may ask
 
@@ -98,7 +123,7 @@ class Supervisor:
             exit_code: what :meth:`run` shall return.
         """
         if timeout is not None:
-            self._shutdown_timeout = timeout
+            self._stop_timeout = timeout
         if not self._stop_wanted.is_set():
             self._exit_code = exit_code
             self._stop_wanted.set()
@@ -107,17 +132,37 @@ class Supervisor:
         """Stop, and kill what does not end at once. The order is kept."""
         self.stop()
         self._hurried = True
-        for replica in self._all():
+        for replica in self._replicas():
             replica.hurry()
 
     def destroy(self) -> None:
         """Kill everything this instant. For a process that is about to end itself."""
-        for replica in self._all():
+        for replica in self._replicas():
             replica.destroy()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been asked to stop."""
+        return self._stop_wanted.is_set()
+
+    async def wait_stopping(self) -> None:
+        """Wait until it is asked to stop."""
+        await self._stop_wanted.wait()
 
     def pids(self) -> set[int]:
         """Return the processes that have an owner here, which alone may reap them."""
         return {status.pid for status in self.board if status.pid is not None}
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self._say(text, "warning")
+
+    def adopt(self, topology: Topology) -> None:
+        """Take over what a new topology says about the project as a whole."""
+        self.topology = topology
+        self.hub.configure(topology.logging)
+        self.files.configure(topology)
+        self._hooks.configure(topology)
 
     # ------------------------------------------------------------ running
 
@@ -140,14 +185,15 @@ class Supervisor:
         """
         self._run_dir.create()
         with self._run_dir.lock():
-            exports = self._prepare()
-            await clean_up_after_previous(self._run_dir.state, self._warn)
+            services = self.topology.services.values()
+            self.preparation.prepare(s for s in services if self.topology.is_active(s.name))
+            await clean_up_after_previous(self._run_dir.state, self.warn)
             try:
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._stop_when_cancelled)
                     outer.start_soon(self._tell_when_ready, task_status.started)
                     with trio.CancelScope(shield=True):  # bounded by the shutdown
-                        await self._supervise(exports)
+                        await self._supervise()
                     outer.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 if all(isinstance(leaf, (NaqException, OSError)) for leaf in leaves(group)):
@@ -155,47 +201,33 @@ class Supervisor:
                 raise
         return self._exit_code
 
-    def _prepare(self) -> Mapping[str, Mapping[str, str]]:
-        """Let the kinds get ready; return what their services export."""
-        services = self.topology.services
-        project = self._project()
-        for name, kind in self._kinds.items():
-            of_kind = {n: spec for n, spec in services.items() if spec.type == name}
-            try:
-                kind.prepare(project, of_kind)
-            except OSError as exc:
-                raise SupervisorError(f"type {name}: {exc}", exit_code=EX_SOFTWARE) from exc
-        exports = {n: self._kinds[spec.type].exports(spec) for n, spec in services.items()}
-        return {name: exported for name, exported in exports.items() if exported}
-
-    def _project(self) -> Project:
-        topology = self.topology
-        return Project(name=topology.name, directory=topology.directory, run_dir=self._run_dir.path)
-
-    async def _supervise(self, exports: Mapping[str, Mapping[str, str]]) -> None:
+    async def _supervise(self) -> None:
         state = StateFile(self._run_dir.state, secrets.token_hex(8))
-        lifeline = Lifeline(state, self._warn)
-        control = ControlServer(self._run_dir.socket, commands(self), report=self._warn)
+        lifeline = Lifeline(state, self.warn)
+        memory = MemoryWatch()
+        control = ControlServer(
+            self._run_dir.socket, commands(self), streams(self), report=self.warn
+        )
         try:
-            async with trio.open_nursery() as pumps, trio.open_nursery() as infra:
+            async with (
+                self.files.writing(self.hub),
+                trio.open_nursery() as pumps,
+                trio.open_nursery() as infra,
+            ):
                 lifeline.start_guardian()
-                infra.start_soon(lifeline.keep_guardian)
-                infra.start_soon(state.keep_written, self._warn)
                 await infra.start(control.serve)
-                host = Host(
-                    project=self._project(),
-                    topology=self.topology,
-                    exports=exports,
-                    sockets=self._run_dir.sockets,
-                    hub=self.hub,
-                    board=self.board,
-                    state=state,
-                    lifeline=lifeline,
-                    pumps=pumps,
-                    changed=self._changed,
-                )
+                self.serving.set()
+                for what, fn in (
+                    ("the guardian's keeper", lifeline.keep_guardian),
+                    ("the state file", partial(state.keep_written, self.warn)),
+                    ("the memory watch", memory.run),
+                    ("hooks", partial(self._hooks.run, state.run_id)),
+                ):
+                    infra.start_soon(self._keep, fn, what)
+                host = self._host(state, lifeline, pumps=pumps, memory=memory)
                 await self._run_services(host)
-                await stop_strays(state.run_id, self._warn, hurry=self._hurried)
+                await stop_strays(state.run_id, self.warn, hurry=self._hurried)
+                await self._hooks.drain(hurry=self._hurried)
                 infra.cancel_scope.cancel()
         except BaseException:
             lifeline.abandon()  # the guardian takes over
@@ -203,25 +235,56 @@ class Supervisor:
         lifeline.close()
         state.unlink()
 
+    def _host(
+        self, state: StateFile, lifeline: Lifeline, *, pumps: trio.Nursery, memory: MemoryWatch
+    ) -> Host:
+        """Return what replicas get."""
+
+        def failed(status: Status, delay: float, whole: bool) -> None:
+            if self.crew is not None:
+                self.crew.failed(status, delay, whole)
+
+        return Host(
+            project=self._project,
+            topology=self.topology,
+            exports=self.preparation.exports_to,
+            sockets=self._run_dir.sockets,
+            hub=self.hub,
+            board=self.board,
+            state=state,
+            lifeline=lifeline,
+            pumps=pumps,
+            memory=memory,
+            changed=self._changed,
+            failed=failed,
+        )
+
     async def _run_services(self, host: Host) -> None:
         if self._stop_wanted.is_set():
             return  # asked to stop while the previous run was being cleaned up
-        for name, spec in self.topology.services.items():
-            kind = self._kinds[spec.type]
-            self._replicas[name] = [
-                Replica(spec, index + 1, kind=kind, host=host) for index in range(spec.replicas)
-            ]
         async with trio.open_nursery() as services:
-            for replica in self._all():
-                services.start_soon(self._own, replica, name=f"naq owner {replica.status.name}")
-            if not self._all():
-                self.stop()
-            await self._stop_wanted.wait()
-            await self._stop_all()
-            if self._on_stuck is not None and any(replica.stuck for replica in self._all()):
+            async with trio.open_nursery() as keepers:
+                crew = self.crew = Crew(self, host, services, keepers, own=self._own)
+                crew.begin()
+                await self._stop_wanted.wait()
+                crew.let_go()
+                keepers.cancel_scope.cancel()
+            await self._stop_all(crew)
+            if self._on_stuck is not None and any(r.stuck for r in crew.roster):
                 self._on_stuck(self._exit_code or EX_SOFTWARE)
-            for replica in self._all():
+            for replica in crew.roster:
                 replica.close()
+
+    async def _stop_all(self, crew: Crew) -> None:
+        if any(status.running for status in self.board):
+            self.hub.say("stopping")
+        timeout = self._stop_timeout
+        await stop_all(
+            crew.roster,
+            timeout=self.topology.shutdown_timeout if timeout is None else timeout,
+            last=self.preparation.last(crew.roster.specs.values()),
+            hurried=lambda: self._hurried,
+        )
 
     async def _own(self, replica: Replica) -> None:
         """Run the owner of a replica; a bug in it must not take the others down unasked."""
@@ -232,33 +295,10 @@ class Supervisor:
             replica.give_up(f"internal error: {summary(exc)}")
             self.stop(exit_code=EX_SOFTWARE)
 
-    # ------------------------------------------------------------ stopping
-
-    async def _stop_all(self) -> None:
-        """Stop every service once its dependents are gone; what others stand on goes last."""
-        if any(status.running for status in self.board):
-            self.hub.say("stopping")
-        deadline = trio.current_time() + self._shutdown_timeout
-        services = self.topology.services
-        last = [n for n, spec in services.items() if self._kinds[spec.type].last]
-        before = graph.stop_order(edges(services), last=last)
-        async with trio.open_nursery() as nursery:
-            for name in services:
-                nursery.start_soon(self._stop_service, name, before[name], deadline)
-
-    async def _stop_service(self, name: str, before: Collection[str], deadline: float) -> None:
-        await self._until_parked(before)
-        left = max(0.0, deadline - trio.current_time() - _RESERVE)
-        for replica in self._replicas[name]:
-            grace = min(replica.spec.stop_timeout, left)
-            replica.stop(Cause(kind=CauseKind.SHUTDOWN), grace=0.0 if self._hurried else grace)
-        await self._until_parked([name])
-
-    async def _until_parked(self, names: Collection[str]) -> None:
-        def parked() -> bool | None:
-            return all(s.state in PARKED for name in names for s in self.board.of(name)) or None
-
-        await self.board.wait(names, parked)
+    async def _keep(self, fn: Callable[[], object], what: str) -> None:
+        give_up = partial(self.stop, exit_code=EX_SOFTWARE)
+        say = partial(self._say, level="error")
+        await keep(fn, what, say=say, give_up=give_up)  # type: ignore[arg-type]
 
     async def _stop_when_cancelled(self) -> None:
         try:
@@ -270,34 +310,46 @@ class Supervisor:
 
     async def _tell_when_ready(self, tell: Callable[[], None]) -> None:
         began = trio.current_time()
-        await self._all_ready.wait()
+        await self.all_ready.wait()
         self.hub.say(f"all services are up after {trio.current_time() - began:.1f}s")
         tell()
 
     def _changed(self, before: Status, after: Status) -> None:
         """Look at a replica's change: does it end the project, or complete its start?"""
-        if before.state is after.state:
+        self.events.changed()
+        if before.state is after.state and before.runs == after.runs:
             return
+        if before.state is not after.state:
+            self._hooks.offer(self.events.add(before, after, trio.current_time()))
+        if after.service == self.exit_on and after.state in _ENDED:
+            self.stop(exit_code=after.last_exit.cause.exit_code if after.last_exit else 1)
         if after.state is State.FAILED and after.fatal and not self._stop_wanted.is_set():
-            code = _exit_code(after)
-            self.hub.say(f"{after.name} is critical: stopping with exit code {code}", level="error")
-            self.stop(exit_code=code)
+            self.stop_because_of(after)
         elif all(status.satisfied for status in self.board):
-            self._all_ready.set()
+            if not self.all_ready.is_set():
+                self._hooks.offer_project("on_all_ready")
+            self.all_ready.set()
+        if self._is_decided():
+            self.start_over.set()
         if self.topology.exit_policy is ExitPolicy.WHEN_ALL_DONE and self._is_over():
-            failed = any(status.state is not State.COMPLETED for status in self.board)
+            failed = any(s.active and s.state is not State.COMPLETED for s in self.board)
             self.stop(exit_code=int(failed))
 
+    def stop_because_of(self, status: Status) -> None:
+        """Stop with the exit code of a service that has ended or failed for good."""
+        code = (status.last_exit.cause.exit_code if status.last_exit else 1) or 1
+        self.hub.say(f"{status.name} is critical: stopping with exit code {code}", level="error")
+        self.stop(exit_code=code)
+
+    def _is_decided(self) -> bool:
+        return not any(status.active and status.state in _UNDECIDED for status in self.board)
+
     def _is_over(self) -> bool:
-        return all(status.state in _OVER for status in self.board)
+        active = [status for status in self.board if status.active]
+        return bool(active) and all(status.state in _OVER for status in active)
 
-    def _all(self) -> list[Replica]:
-        return [replica for replicas in self._replicas.values() for replica in replicas]
+    def _replicas(self) -> Iterator[Replica]:
+        return iter(()) if self.crew is None else iter(self.crew.roster)
 
-    def _warn(self, text: str) -> None:
-        self.hub.say(text, level="warning")
-
-
-def _exit_code(status: Status) -> int:
-    """Return the exit code of a project that stops because of this replica; never 0."""
-    return (status.last_exit.cause.exit_code if status.last_exit else 1) or 1
+    def _say(self, text: str, level: str = "info") -> None:
+        self.hub.say(text, level=level)

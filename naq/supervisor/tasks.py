@@ -7,6 +7,7 @@ cancellation, which is the supervisor's, and KeyboardInterrupt, which is the use
 
 from __future__ import annotations
 
+import math
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import trio
 
 from naq.exceptions import NaqException
 from naq.supervisor.causes import Cause, CauseKind, Ending
+from naq.supervisor.kinds import Switch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -106,11 +108,13 @@ class TaskRun:
 
     Attributes:
         pid: None; it has no process of its own.
+        switch: tells it that it is paused.
     """
 
     pid: int | None = None
 
     def __init__(self) -> None:
+        self.switch = Switch()
         self._scope = trio.CancelScope()
         self._grace = trio.CancelScope()
         self._done = trio.Event()
@@ -136,12 +140,14 @@ class TaskRun:
         await self._done.wait()
         return self._cause
 
-    async def finish(self, grace: float) -> Ending:
+    async def finish(self, grace: float, *, signal: int | None = None) -> Ending:
         """End the task: ask, if it wants to be asked; then cancel.
 
         Args:
             grace: seconds between the two.
+            signal: for processes.
         """
+        del signal
         if self._stopping is not None:
             self._stopping.set()
             self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace)
@@ -153,6 +159,23 @@ class TaskRun:
             await self._done.wait()
             return Ending.QUIET if self._stopping is None else Ending.KILLED
         return Ending.STUCK
+
+    def extend(self, until: float) -> None:
+        """Move the end of a grace that has begun to ``until``, monotonic seconds."""
+        if self._grace.deadline != math.inf and not self._grace.cancel_called:
+            self._grace.deadline = max(self._grace.deadline, until)
+
+    def hasten(self, until: float) -> None:
+        """Move the end of the grace, begun or to come, to ``until``, if it is earlier."""
+        self._grace.deadline = min(self._grace.deadline, until)
+
+    def pause(self, *, on: bool) -> None:
+        """Tell the task whether it is paused."""
+        self.switch.turn(on=on)
+
+    def signal(self, number: int) -> bool:  # noqa: ARG002
+        """Do nothing: a task has no process of its own."""
+        return False
 
     def hurry(self) -> None:
         """Cancel without waiting any longer."""

@@ -7,6 +7,7 @@ need `naq up` itself. :class:`Up` is the real command in a process of its own.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import select
@@ -36,6 +37,40 @@ def print(*what): os.write(1, (" ".join(map(str, what)) + "\\n").encode())
 """
 
 
+# A project with something of everything.
+TOML = """
+[project]
+name = "shop"
+[services.db]
+command = ["sh", "-c", "echo db up; exec sleep 1000"]
+ready = { log = "db up" }
+[services.web]
+command = ["sh", "-c", "echo run; echo 'hello from' $NAQ_REPLICA; exec sleep 1000"]
+replicas = 2
+depends_on = ["db"]
+env.X = "1"
+[services.extra]
+command = ["sleep", "1000"]
+profiles = ["more"]
+depends_on = ["db"]
+[services.off]
+command = ["sleep", "1000"]
+disabled = true
+[services.once]
+command = ["true"]
+oneshot = true
+"""
+# For a program that speaks sd_notify without naq.
+NOTIFY = """import socket, time
+def say(text):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    name = os.environ["NOTIFY_SOCKET"]
+    s.sendto(text.encode(), "\\0" + name[1:] if name[0] == "@" else name)
+def pause():
+    while True: time.sleep(1000)
+"""
+
+
 def trio_test(fn: Callable[..., object]) -> Callable[..., None]:
     """Run an async test in its own Trio loop, not for ever."""
 
@@ -48,6 +83,21 @@ def trio_test(fn: Callable[..., object]) -> Callable[..., None]:
         trio.run(main)
 
     return run
+
+
+async def true(condition: Callable[[], object]) -> None:
+    """Wait for something that has no event: a file, another thread."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - that is what this is for
+            await trio.sleep(0.01)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something on disk, which has no event, where there is no loop."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def python(code: str) -> list[str]:
@@ -219,3 +269,9 @@ def naq(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=PATIENCE,
         check=False,
     )
+
+
+def rows(directory: Path, *arguments: str) -> dict[str, dict]:
+    """What `naq ps` says, by name."""
+    shown = naq(directory, "ps", "--json", *arguments)
+    return {row["name"]: row for row in json.loads(shown.stdout)}

@@ -254,3 +254,33 @@ time.sleep(1000)
         await running.ended()
     assert wait_dead([pid]) == []
     assert running.lines.count("outside their group") == 1
+
+
+@trio_test
+async def test_a_program_of_its_own_with_everything(tmp_path):
+    """What docs/supervisor.md shows: naq.Supervisor, without kinds, scaled and followed."""
+    import naq
+
+    class Sink:
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def put(self, lines) -> None:
+            self.texts += [line.text for line in lines]
+
+    services = {"web": {"command": "sleep 1000", "replicas": 2}}
+    topology = config.parse({"services": services}, kinds=KINDS, directory=tmp_path)
+    supervisor = naq.Supervisor(topology)
+    sink = Sink()
+    supervisor.hub.attach(sink)
+    assert supervisor.crew is None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(supervisor.run)
+        await supervisor.crew.scale("web", 3)
+        await supervisor.crew.wait(supervisor.crew.roster.of("web"), "ready")
+        names = [status.name for status in supervisor.board]
+        nursery.cancel_scope.cancel()
+    assert names == ["web.1", "web.2", "web.3"]
+    assert "web.3 stopped" in sink.texts
+    seen = {t.status.name for t in supervisor.events.recent() if t.status.state == "READY"}
+    assert seen == set(names)

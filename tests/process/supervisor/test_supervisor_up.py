@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from supervisor_harness import PATIENCE, is_alive, naq, python, wait_dead
+from supervisor_harness import PATIENCE, is_alive, naq, python, until, wait_dead
 
 STUBBORN = """
 import signal, time
@@ -239,7 +239,7 @@ def test_a_path_too_long_for_a_socket_works(tmp_path, up):
 # ------------------------------------------------------------------ signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_is_an_orderly_stop(up, number):
     running = up(SLEEPERS)
     running.wait("all services are up")
@@ -348,7 +348,7 @@ def test_kill_9_at_any_moment_leaves_nothing_behind_and_the_next_start_is_clean(
     toml = service("s", ["sleep", "1000"], replicas=10, env={}).replace(
         "env = {}", f'env.MARK = "{marker}"'
     )
-    for _ in range(5):
+    for _ in range(10):
         running = up(toml)
         running.wait(rf"s\.{random.randint(1, 10)} running")
         running.signal(signal.SIGKILL)
@@ -385,6 +385,7 @@ def test_a_killed_guardian_is_replaced(up, tmp_path):
     running = up(SLEEPERS)
     running.wait("all services are up")
     state = tmp_path / ".naq" / "run" / "state.json"
+    until(state.exists)
     os.kill(json.loads(state.read_text())["guardian"]["pid"], signal.SIGKILL)
     running.wait("guardian .* was killed")
 
@@ -445,7 +446,7 @@ def test_malformed_requests_are_answered_and_disturb_nothing(up, tmp_path):
         b"[" * 60_000,
         b'{"v": 1, "cmd": "ps", "id": ' + b"9" * 5000 + b"}",
     ]
-    for _ in range(10):
+    for _ in range(63):  # a thousand requests
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(PATIENCE)
             link.connect(path)

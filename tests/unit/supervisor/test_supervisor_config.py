@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from naq.exceptions import ConfigurationError, SupervisorError
 from naq.services import DEFAULT_TOPOLOGY, KINDS
 from naq.supervisor import config
-from naq.supervisor._keys import _READY_TABLE, _RESTART_TABLE, LOGGING, PROJECT, SERVICE
+from naq.supervisor._keys import LOGGING, PROJECT, SERVICE
+from naq.supervisor._keys_probes import READY_TABLE as _READY_TABLE
+from naq.supervisor._keys_restart import RESTART_TABLE as _RESTART_TABLE
 from naq.supervisor._schema import Apply, Invalid
 from naq.supervisor._values import command, duration, fill, size
 from naq.supervisor.spec import Backoff, Condition, ExitPolicy, OnExhausted, Policy, Readiness, Run
@@ -232,7 +234,7 @@ def test_a_selection_brings_its_dependencies():
     topology = parse(
         "[services.a]\ncommand='x'\ndepends_on=['b']\n[services.b]\ncommand='x'\n[services.c]\ncommand='x'"
     )
-    assert list(config.select(topology, ["a"]).services) == ["a", "b"]
+    assert config.select(topology, ["a"]).active == {"a", "b"}
     assert config.select(topology, []) is topology
     with pytest.raises(SupervisorError, match="no service 'z'"):
         config.select(topology, ["z"])

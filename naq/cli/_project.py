@@ -1,0 +1,113 @@
+"""What the commands about a project share: its file, options, durations, its problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from naq.cli import render
+from naq.exceptions import ConfigurationError, SupervisorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from naq.supervisor.recipe import Recipe
+    from naq.supervisor.spec import Topology
+
+__all__ = [
+    "DEFAULT_FILE",
+    "Duration",
+    "Json",
+    "Profiles",
+    "assignments",
+    "problems",
+    "read",
+    "recipe",
+    "report",
+    "seconds",
+]
+
+DEFAULT_FILE = Path("supervisor.toml")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Duration = Annotated[str | None, Parameter(name=["--timeout", "-t"])]
+Profiles = Annotated[tuple[str, ...], Parameter(name=["--profile", "-p"])]
+
+
+def recipe(file: Path = DEFAULT_FILE, **how: Any) -> Recipe:
+    """Return how the topology of ``file`` is to be read; of the built-in one where there is none.
+
+    Args:
+        file: a supervisor file.
+        how: attributes of the recipe.
+    """
+    from naq.services import DEFAULT_TOPOLOGY
+    from naq.supervisor.recipe import Recipe
+
+    if file == DEFAULT_FILE and not file.exists():
+        return Recipe(file=None, document=DEFAULT_TOPOLOGY, **how)
+    return Recipe(file=file.resolve(), **how)
+
+
+def read(how: Recipe) -> Topology:
+    """Read a topology.
+
+    Raises:
+        ConfigurationError: it has problems.
+    """
+    from naq.services import KINDS
+
+    return how.read(KINDS, Path.cwd())
+
+
+def problems(exc: ConfigurationError) -> int:
+    """Print the problems of a file and return the exit code for that."""
+    render.error(exc)
+    return render.EX_CONFIG
+
+
+def seconds(text: str | None, option: str = "--timeout") -> float | None:
+    """Read a duration from the command line.
+
+    Raises:
+        SupervisorError: it is none, exit code 2.
+    """
+    from naq.supervisor._schema import Invalid
+    from naq.supervisor._values import duration
+
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = None
+    try:
+        return duration(text if number is None else number)
+    except Invalid as exc:
+        raise SupervisorError(f"{option}: {exc}", exit_code=render.EX_USAGE) from exc
+
+
+def report(outcome: dict[str, str]) -> int:
+    """Print what did not work, by name; return the exit code for that."""
+    for name, problem in outcome.items():
+        render.line(f"{name}: {problem}" if name else problem)
+    return 1 if outcome else 0
+
+
+def assignments(words: Sequence[str]) -> dict[str, int]:
+    """Read ``web=2`` words.
+
+    Raises:
+        SupervisorError: one is none, exit code 2.
+    """
+    numbers: dict[str, int] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if not name or not number.isdecimal():
+            raise SupervisorError(
+                f"{word!r}: expected SERVICE=NUMBER, such as web=2", exit_code=render.EX_USAGE
+            )
+        numbers[name] = int(number)
+    return numbers

@@ -1,0 +1,85 @@
+"""The file format as a JSON Schema, for editors; and a resolved topology as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naq.supervisor._keys import SERVICE
+from naq.supervisor._schema import Table
+from naq.supervisor.config import TOP
+
+if TYPE_CHECKING:
+    from naq.supervisor.kinds import Kinds
+    from naq.supervisor.spec import Topology
+
+__all__ = ["resolved", "schema"]
+
+
+def schema(kinds: Kinds) -> dict[str, Any]:
+    """Return a JSON Schema (draft 2020-12) of supervisor files with these kinds of services."""
+    services: list[dict[str, Any]] = []
+    for name, kind in kinds.items():
+        table = dict(Table({**SERVICE, **kind.keys}).schema)
+        properties = dict(table["properties"])
+        properties["type"] = {"const": name, "description": "kind of service"}
+        properties["extends"] = {"type": "string", "description": "service whose keys it takes"}
+        default = name == SERVICE["type"].default
+        condition: dict[str, Any] = {"properties": {"type": {"const": name}}}
+        if not default:
+            condition["required"] = ["type"]
+        table["properties"] = properties
+        services.append({"if": condition, "then": table})
+    top = dict(TOP.schema)
+    top["properties"] = {
+        **top["properties"],
+        "services": {
+            "type": "object",
+            "minProperties": 1,
+            "patternProperties": {"^x-": {}},
+            "additionalProperties": {
+                "type": "object",
+                "properties": {"type": {"enum": list(kinds)}},
+                "allOf": services,
+            },
+        },
+    }
+    top["required"] = ["services"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "supervisor.toml",
+        **top,
+    }
+
+
+def resolved(topology: Topology) -> dict[str, Any]:
+    """Return a topology with all defaults filled in, as plain JSON values."""
+    plain = {
+        field.name: _plain(getattr(topology, field.name))
+        for field in dataclasses.fields(topology)
+        if field.name != "kinds"
+    }
+    plain["active"] = [name for name in topology.services if topology.is_active(name)]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _field(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (Path, Enum)):
+        return str(value)
+    return value
+
+
+def _field(name: str, value: Any) -> Any:
+    if name == "stop_signal":
+        return signal.Signals(value).name
+    return _plain(value)

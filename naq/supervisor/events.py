@@ -1,0 +1,107 @@
+"""What happened to replicas: the last transitions, and a way to follow them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from naq.supervisor.lifecycle import State
+from naq.supervisor.report import describe_exit, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from naq.supervisor.board import Status
+
+__all__ = ["Events", "Transition"]
+
+_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A replica went from one state to another.
+
+    Attributes:
+        at: wall clock, seconds since the epoch.
+        took: seconds from the start of the run to READY, where that is what happened.
+    """
+
+    at: float
+    before: State
+    status: Status
+    took: float | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain JSON values."""
+        status = self.status
+        end = status.last_exit
+        return {
+            "time": timestamp(self.at),
+            "service": status.service,
+            "replica": status.replica,
+            "name": status.name,
+            "from": str(self.before),
+            "state": str(status.state),
+            "pid": status.pid,
+            "run": status.runs,
+            "detail": status.detail,
+            "took_s": None if self.took is None else round(self.took, 3),
+            "last_exit": None if end is None else describe_exit(end),
+        }
+
+
+class Events:
+    """A bounded history of transitions."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Transition] = deque(maxlen=_KEPT)
+        self._ears: list[Callable[[], None]] = []
+        self._followers: list[Callable[[Transition], None]] = []
+
+    def add(self, before: Status, after: Status, now: float) -> Transition:
+        """Note a change of state.
+
+        Args:
+            before: the status before it.
+            after: the one after it.
+            now: monotonic time, seconds.
+        """
+        took = None
+        if after.state is State.READY and after.started_at is not None:
+            took = now - after.started_at
+        transition = Transition(time.time(), before.state, after, took)
+        self._kept.append(transition)
+        for follower in tuple(self._followers):
+            follower(transition)
+        return transition
+
+    def recent(self) -> tuple[Transition, ...]:
+        """Return what is kept, oldest first."""
+        return tuple(self._kept)
+
+    @contextmanager
+    def listening(self, ring: Callable[[], None]) -> Iterator[None]:
+        """Call ``ring``, which must not block, at every change of any replica from now on."""
+        self._ears.append(ring)
+        try:
+            yield
+        finally:
+            self._ears.remove(ring)
+
+    def changed(self) -> None:
+        """Tell listeners that some replica is not as it was, whatever it is that changed."""
+        for ring in self._ears:
+            ring()
+
+    @contextmanager
+    def following(self, follower: Callable[[Transition], None]) -> Iterator[None]:
+        """Call ``follower``, which must not block, with every transition from now on."""
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
