@@ -1,0 +1,1 @@
+"""naq and other process managers on the same work; see ``__main__``."""
