@@ -6,11 +6,11 @@ The layers, highest first; a module imports only from lower ones (import-linter 
     cli/                                     what a person types
     services                                 the service kinds of supervisor.toml
     supervisor/                              runs services; knows nothing of queues or NATS
-    worker                                   compositions: tasks, deadlines
-    queue  _executor  _settle                one job's life
+    worker  scheduler                        compositions: tasks, deadlines
+    queue  schedules  _executor  _settle     one job's life, and what repeats it
     results  presence  deadletters           one NATS resource each
     server  connection  _topology            the edge: nats-server process, nats-py, streams
-    serializers  job                         values and pure decisions
+    serializers  job  _schedule  _due  _cron  values and pure decisions
     _names  settings
     exceptions  _backoff                     words: no I/O, no async
 
@@ -27,6 +27,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from naq._executor import CurrentJob as CurrentJob
     from naq._executor import current_job as current_job
+    from naq._functions import cancel_scheduled_job as cancel_scheduled_job
+    from naq._functions import cancel_scheduled_job_sync as cancel_scheduled_job_sync
     from naq._functions import enqueue as enqueue
     from naq._functions import enqueue_at as enqueue_at
     from naq._functions import enqueue_at_sync as enqueue_at_sync
@@ -37,10 +39,24 @@ if TYPE_CHECKING:
     from naq._functions import enqueue_sync as enqueue_sync
     from naq._functions import fetch_job_result as fetch_job_result
     from naq._functions import fetch_job_result_sync as fetch_job_result_sync
+    from naq._functions import get_schedule as get_schedule
+    from naq._functions import get_schedule_sync as get_schedule_sync
+    from naq._functions import list_schedules as list_schedules
+    from naq._functions import list_schedules_sync as list_schedules_sync
     from naq._functions import list_workers as list_workers
     from naq._functions import list_workers_sync as list_workers_sync
+    from naq._functions import modify_scheduled_job as modify_scheduled_job
+    from naq._functions import modify_scheduled_job_sync as modify_scheduled_job_sync
+    from naq._functions import pause_scheduled_job as pause_scheduled_job
+    from naq._functions import pause_scheduled_job_sync as pause_scheduled_job_sync
     from naq._functions import purge_queue as purge_queue
     from naq._functions import purge_queue_sync as purge_queue_sync
+    from naq._functions import resume_scheduled_job as resume_scheduled_job
+    from naq._functions import resume_scheduled_job_sync as resume_scheduled_job_sync
+    from naq._functions import schedule as schedule
+    from naq._functions import schedule_sync as schedule_sync
+    from naq._schedule import Schedule as Schedule
+    from naq._schedule import ScheduleStatus as ScheduleStatus
     from naq._task import Call as Call
     from naq._task import Task as Task
     from naq._task import call as call
@@ -66,14 +82,19 @@ if TYPE_CHECKING:
     from naq.job import JobStatus as JobStatus
     from naq.queue import Queue as Queue
     from naq.results import Results as Results
+    from naq.scheduler import Scheduler as Scheduler
     from naq.supervisor import Supervisor as Supervisor
     from naq.worker import Worker as Worker
 
 _WHERE = {
     "naq._executor": "CurrentJob current_job",
-    "naq._functions": "enqueue enqueue_at enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many "
-    "enqueue_many_sync enqueue_sync fetch_job_result fetch_job_result_sync list_workers "
-    "list_workers_sync purge_queue purge_queue_sync",
+    "naq._functions": "cancel_scheduled_job cancel_scheduled_job_sync enqueue enqueue_at "
+    "enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many enqueue_many_sync enqueue_sync "
+    "fetch_job_result fetch_job_result_sync get_schedule get_schedule_sync list_schedules "
+    "list_schedules_sync list_workers list_workers_sync modify_scheduled_job "
+    "modify_scheduled_job_sync pause_scheduled_job pause_scheduled_job_sync purge_queue "
+    "purge_queue_sync resume_scheduled_job resume_scheduled_job_sync schedule schedule_sync",
+    "naq._schedule": "Schedule ScheduleStatus",
     "naq._task": "Call Task call task",
     "naq.connection": "connect",
     "naq.exceptions": "ConfigurationError DuplicateJobError EnqueueError JobCancelledError "
@@ -83,6 +104,7 @@ _WHERE = {
     "naq.job": "Job JobInfo JobStatus",
     "naq.queue": "Queue",
     "naq.results": "Results",
+    "naq.scheduler": "Scheduler",
     "naq.supervisor": "Supervisor",
     "naq.worker": "Worker",
 }

@@ -10,23 +10,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naq import presence
+from naq._backend import open_connection
 from naq._names import check_job_id
+from naq._schedule import check_schedule_id
 from naq._sync import runtime
 from naq._task import Task
 from naq.connection import use_connection
-from naq.queue import Queue, open_connection
+from naq.queue import Queue
 from naq.results import Results
+from naq.schedules import Schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from datetime import datetime, timedelta
 
+    from naq._schedule import Schedule
     from naq.connection import Connection
     from naq.job import Job
     from naq.presence import WorkerInfo
     from naq.queue import Function
 
 __all__ = [
+    "cancel_scheduled_job",
+    "cancel_scheduled_job_sync",
     "enqueue",
     "enqueue_at",
     "enqueue_at_sync",
@@ -37,10 +43,22 @@ __all__ = [
     "enqueue_sync",
     "fetch_job_result",
     "fetch_job_result_sync",
+    "get_schedule",
+    "get_schedule_sync",
+    "list_schedules",
+    "list_schedules_sync",
     "list_workers",
     "list_workers_sync",
+    "modify_scheduled_job",
+    "modify_scheduled_job_sync",
+    "pause_scheduled_job",
+    "pause_scheduled_job_sync",
     "purge_queue",
     "purge_queue_sync",
+    "resume_scheduled_job",
+    "resume_scheduled_job_sync",
+    "schedule",
+    "schedule_sync",
 ]
 
 T = TypeVar("T")
@@ -102,6 +120,67 @@ async def enqueue_many(
     """Put many calls into one queue; see :meth:`Queue.enqueue_many`."""
     async with _queue(None, queue_name, nats_url) as queue:
         return await queue.enqueue_many(calls, **options)
+
+
+async def schedule(
+    function: Function,
+    /,
+    *args: Any,
+    queue_name: str | None = None,
+    nats_url: str | None = None,
+    **kwargs: Any,
+) -> Schedule:
+    """Run a call again and again; see :meth:`Queue.schedule`, whose options these are."""
+    async with _queue(function, queue_name, nats_url) as queue:
+        return await queue.schedule(function, *args, **kwargs)
+
+
+async def get_schedule(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """Return a schedule.
+
+    Raises:
+        JobNotFoundError: there is none of that id.
+        SerializationError: it cannot be read.
+    """
+    async with open_connection(nats_url) as connection:
+        schedules = Schedules(connection)
+        return schedules.handle(await schedules.get(check_schedule_id(schedule_id)))
+
+
+async def list_schedules(*, nats_url: str | None = None) -> list[Schedule]:
+    """Return all schedules, the next one due first."""
+    async with open_connection(nats_url) as connection:
+        schedules = Schedules(connection)
+        return [schedules.handle(record) for record in await schedules.list()]
+
+
+async def cancel_scheduled_job(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """End a schedule; see :meth:`Schedule.cancel`."""
+    return await _control(schedule_id, "cancel", nats_url)
+
+
+async def pause_scheduled_job(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """Queue no more runs of a schedule; see :meth:`Schedule.pause`."""
+    return await _control(schedule_id, "pause", nats_url)
+
+
+async def resume_scheduled_job(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """End a pause; see :meth:`Schedule.resume`."""
+    return await _control(schedule_id, "resume", nats_url)
+
+
+async def modify_scheduled_job(
+    schedule_id: str, *, nats_url: str | None = None, **changes: Any
+) -> Schedule:
+    """Change when a schedule is due; see :meth:`Schedule.reschedule`."""
+    return await _control(schedule_id, "reschedule", nats_url, **changes)
+
+
+async def _control(schedule_id: str, action: str, nats_url: str | None, **changes: Any) -> Schedule:
+    async with open_connection(nats_url) as connection:
+        schedules = Schedules(connection)
+        checked = check_schedule_id(schedule_id)
+        return schedules.handle(await schedules.control(checked, action, **changes))
 
 
 async def purge_queue(queue_name: str | None = None, *, nats_url: str | None = None) -> int:
@@ -193,6 +272,50 @@ def enqueue_many_sync(
 ) -> list[Job]:
     """:func:`enqueue_many` for code without an event loop."""
     return _sync(nats_url, lambda: enqueue_many(calls, queue_name=queue_name, **options))
+
+
+def schedule_sync(
+    function: Function,
+    /,
+    *args: Any,
+    queue_name: str | None = None,
+    nats_url: str | None = None,
+    **kwargs: Any,
+) -> Schedule:
+    """:func:`schedule` for code without an event loop."""
+    return _sync(nats_url, lambda: schedule(function, *args, queue_name=queue_name, **kwargs))
+
+
+def get_schedule_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """:func:`get_schedule` for code without an event loop."""
+    return _sync(nats_url, lambda: get_schedule(schedule_id))
+
+
+def list_schedules_sync(*, nats_url: str | None = None) -> list[Schedule]:
+    """:func:`list_schedules` for code without an event loop."""
+    return _sync(nats_url, list_schedules)
+
+
+def cancel_scheduled_job_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """:func:`cancel_scheduled_job` for code without an event loop."""
+    return _sync(nats_url, lambda: cancel_scheduled_job(schedule_id))
+
+
+def pause_scheduled_job_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """:func:`pause_scheduled_job` for code without an event loop."""
+    return _sync(nats_url, lambda: pause_scheduled_job(schedule_id))
+
+
+def resume_scheduled_job_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
+    """:func:`resume_scheduled_job` for code without an event loop."""
+    return _sync(nats_url, lambda: resume_scheduled_job(schedule_id))
+
+
+def modify_scheduled_job_sync(
+    schedule_id: str, *, nats_url: str | None = None, **changes: Any
+) -> Schedule:
+    """:func:`modify_scheduled_job` for code without an event loop."""
+    return _sync(nats_url, lambda: modify_scheduled_job(schedule_id, **changes))
 
 
 def purge_queue_sync(queue_name: str | None = None, *, nats_url: str | None = None) -> int:

@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from naq._advance import Advance
 from naq._decide import FIRST, Bury, Run, Skip, on_delivery
 from naq._executor import execute
-from naq._settle import ATTEMPT, CHECK, Held
+from naq._names import FIRE_MARK
+from naq._publish import CHECK
+from naq._pull import stored_at
+from naq._records import revision
+from naq._settle import ATTEMPT, Held
 from naq.connection import PubAck
 from naq.exceptions import SerializationError
 from naq.job import Failure, JobMessage, JobStatus
@@ -40,6 +45,8 @@ __all__ = ["Handler"]
 
 log = logging.getLogger("naq.worker")
 
+AGAIN = b'-NAK {"delay": 1000000000}'
+"""Have it delivered again in a second."""
 HOLD = 0.25
 """Seconds a job that came while all slots were taken waits for one before it is handed back."""
 SHORT = 0.005
@@ -87,6 +94,7 @@ class Handler:
         self._threads = threads
         self._crash_limit = crash_limit
         self._changed = changed
+        self._advance = Advance(connection, codec)
         self._conclusions: set[anyio.CancelScope] = set()
         self._crowded = anyio.Event()
         self._usual_duration = SHORT
@@ -94,6 +102,11 @@ class Handler:
     def take(self, queue: str, message: Message, delivery: Delivery) -> None:
         """Accept a job from the server."""
         job_id = message.subject.rpartition(".")[2]
+        if job_id.endswith(FIRE_MARK):
+            schedule_id = job_id.removesuffix(FIRE_MARK)
+            name = f"naq fire {schedule_id}"
+            self._tasks.start_soon(self._fire, schedule_id, message, delivery, name=name)
+            return
         held = self.held.get(job_id)
         if held is not None:
             # The lease ran out while the link was down, or the server forgot the delivery when
@@ -104,6 +117,29 @@ class Handler:
         if self.runners.free <= 0:
             self._crowded.set()
         self.runners.submit(held)
+
+    async def _fire(self, schedule_id: str, message: Message, delivery: Delivery) -> None:
+        """Make a job of what the server has fired of a schedule; that needs no slot."""
+        reply = message.reply
+        with anyio.CancelScope(shield=True) as scope:
+            self._conclusions.add(scope)
+            try:
+                await self._advance.fire(
+                    schedule_id,
+                    stored_at(reply),
+                    revision(message.headers),
+                    again=delivery.delivered > 1,
+                )
+            except SerializationError as exc:
+                log.error("schedule %s: its definition cannot be read: %s", schedule_id, exc)  # noqa: TRY400
+                self._connection.ack(reply)
+            except Exception as exc:
+                log.warning("schedule %s: will be tried again", schedule_id, exc_info=exc)
+                self._connection.ack(reply, AGAIN)
+            else:
+                self._connection.ack(reply)
+            finally:
+                self._conclusions.discard(scope)
 
     async def hand_back_late(self) -> None:
         """Hand back jobs that have waited for a slot for too long, until cancelled."""

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from naq import _control
+from naq._publish import scheduled_for
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.job import JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.results import Results
@@ -139,14 +140,17 @@ async def _alive(
         attempts=holder.attempt if holder else record.attempts if record else 0,
         worker=holder.worker if holder else None,
         enqueued_at=utc(job.enqueued_at) if job else stored.time,
-        due_at=utc(_due(job, record)),
+        due_at=utc(_due(stored, job, record)),
         started_at=utc(holder.started_at) if holder else None,
         error=record.error if record else None,
         record=record,
     )
 
 
-def _due(job: JobMessage | None, record: JobRecord | None) -> float | None:
+def _due(stored: Stored, job: JobMessage | None, record: JobRecord | None) -> float | None:
+    waits_until = scheduled_for(stored.headers)
+    if waits_until is not None:
+        return waits_until
     if record is not None and record.retry_at is not None:
         return record.retry_at
     return job.due_at if job else None

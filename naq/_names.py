@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from naq.exceptions import ConfigurationError
 
-__all__ = ["PRIORITY", "Names", "check_job_id", "check_queue", "new_id"]
+__all__ = ["FIRE_MARK", "PRIORITY", "Names", "check_job_id", "check_queue", "new_id"]
 
 PRIORITY = "normal"  # the subject has the place for high and low; they come with priorities
 
 _QUEUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# One NATS subject token: no dot, wildcard, white space or control character.
-_JOB_ID = re.compile(r"[!-)+,\-/-=?-~]{1,128}")
+# One NATS subject token: no dot, wildcard, white space or control character. One that ends with
+# "@" is the firing of a schedule.
+_JOB_ID = re.compile(r"[!-)+,\-/-=?-~]{0,127}[!-)+,\-/-=?A-~]")
+FIRE_MARK = "@"
 
 
 def check_queue(name: object) -> str:
@@ -38,13 +40,13 @@ def check_job_id(job_id: object) -> str:
 
     Raises:
         ConfigurationError: it is not 1 to 128 printable ASCII characters without ``.``, ``*``,
-            ``>`` or white space.
+            ``>`` or white space, or it ends with ``@``.
     """
     if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id):
         return job_id
     raise ConfigurationError(
         f"job id {job_id!r} is not allowed: use 1 to 128 printable ASCII characters "
-        "other than '.', '*', '>' and spaces"
+        "other than '.', '*', '>' and spaces, without '@' at the end"
     )
 
 
@@ -111,6 +113,35 @@ class Names:
     def delayed(self, queue: str, job_id: str) -> str:
         """Subject of a job that waits for its time."""
         return f"{self.prefix}.s.{queue}.{job_id}"
+
+    def schedule(self, schedule_id: str) -> str:
+        """Subject of what is known of a schedule."""
+        return f"{self.prefix}.c.{schedule_id}"
+
+    def alarm(self, schedule_id: str) -> str:
+        """Subject of what the server fires of a schedule."""
+        return f"{self.prefix}.cs.{schedule_id}"
+
+    def gap_alarm(self, schedule_id: str) -> str:
+        """Subject of a schedule's alarm for a wall time that does not exist."""
+        return f"{self.prefix}.cs.{schedule_id}.gap"
+
+    def fire(self, queue: str, schedule_id: str) -> str:
+        """Where the alarm of a plain schedule goes: the queue, so any worker makes it a job."""
+        return self.job(queue, f"{schedule_id}{FIRE_MARK}")
+
+    def tick(self, schedule_id: str) -> str:
+        """Where the alarm of a schedule with a policy goes: to the schedulers."""
+        return f"{self.prefix}.t.{schedule_id}"
+
+    @property
+    def ticks_consumer(self) -> str:
+        """Durable name of the consumer all schedulers share."""
+        return "ticks"
+
+    def lock(self, key: str) -> str:
+        """Subject of something that one at a time may have."""
+        return f"{self.prefix}.u.{key}"
 
     def result(self, job_id: str) -> str:
         """Subject of what is known of a job's end (or of its last failed attempt)."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from naq._seam import Seam
     from naq._wire import Message
 
-__all__ = ["Metadata", "Pull", "PullHandle", "metadata"]
+__all__ = ["Metadata", "Pull", "PullHandle", "metadata", "stored_at"]
 
 EXPIRES = 30.0
 """Seconds a pull request stands."""
@@ -192,3 +192,9 @@ def metadata(reply: str) -> Metadata:
     tokens = reply.split(".")
     at = 4 if len(tokens) < 11 else 6
     return Metadata(int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 4]))
+
+
+def stored_at(reply: str) -> float:
+    """Return when a delivered message was stored, by the server's clock."""
+    tokens = reply.split(".")
+    return int(tokens[7 if len(tokens) < 11 else 9]) / 1e9

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,6 +33,7 @@ import msgspec
 
 from naq import _backoff
 from naq._decide import Bury, on_failure
+from naq._publish import at
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError
 from naq.job import DeadLetter, Failure, JobRecord, JobStatus
 
@@ -47,12 +47,10 @@ if TYPE_CHECKING:
     from naq.results import Results
     from naq.serializers import Codec
 
-__all__ = ["ATTEMPT", "CHECK", "Held", "Settler"]
+__all__ = ["ATTEMPT", "Held", "Settler"]
 
 ATTEMPT = "Naq-Attempt"
 """Header of a message that is a scheduled retry: its record must be read before it runs."""
-CHECK = "Naq-Check"
-"""Header of a job whose id the caller chose: it may have run before, so its record is read."""
 
 log = logging.getLogger("naq.worker")
 
@@ -274,11 +272,10 @@ class Settler:
 
     async def _schedule(self, held: Held, run: Run, delay: float) -> None:
         names = self._connection.names
-        due = datetime.fromtimestamp(time.time() + delay, UTC)
         headers = {k: v for k, v in held.headers.items() if k.startswith("Naq-")}
         headers |= {
             ATTEMPT: str(run.attempt + 1),
-            "Nats-Schedule": f"@at {due.isoformat().replace('+00:00', 'Z')}",
+            "Nats-Schedule": at(time.time() + delay),
             "Nats-Schedule-Target": names.job(held.queue, held.id),
             "Nats-Msg-Id": f"{held.id}:{run.attempt + 1}",
         }

@@ -14,7 +14,7 @@ from naq.exceptions import ConfigurationError, ServerRefusedError
 if TYPE_CHECKING:
     from naq.connection import Connection
 
-__all__ = ["ensure_consumer", "ensure_streams"]
+__all__ = ["ensure_consumer", "ensure_streams", "ensure_ticks"]
 
 DUPLICATE_WINDOW = 120.0
 """Seconds a message id is remembered; longer than any publish is tried for."""
@@ -24,6 +24,8 @@ MAX_ACK_PENDING = 100_000
 """Unacknowledged jobs per queue: more than all workers of a queue run at once."""
 MAX_WAITING = 8192
 """Pull requests that may stand at one consumer; cannot be changed later."""
+TICK_WAIT = 5.0
+"""Seconds a scheduler has for what is due of a schedule, before another one is asked."""
 
 _STREAM_NOT_FOUND = 10059
 _STREAM_NAME_IN_USE = 10058
@@ -149,16 +151,42 @@ async def ensure_consumer(connection: Connection, queue: str) -> float:
         NaqConnectionError: no answer in time.
     """
     names = connection.names
-    stream, consumer = names.jobs_stream, names.consumer(queue)
-    filter_subject = names.queue_filter(queue)
+    return await _ensure(
+        connection,
+        names.consumer(queue),
+        names.queue_filter(queue),
+        description=f"naq: queue {queue}",
+        ack_wait=connection.settings.ack_wait(queue),
+    )
+
+
+async def ensure_ticks(connection: Connection) -> float:
+    """Create the consumer all schedulers share if there is none; return its ``ack_wait``.
+
+    Raises as :func:`ensure_consumer`.
+    """
+    names = connection.names
+    return await _ensure(
+        connection,
+        names.ticks_consumer,
+        names.tick(">"),
+        description="naq: what is due of schedules with a policy",
+        ack_wait=TICK_WAIT,
+    )
+
+
+async def _ensure(
+    connection: Connection, consumer: str, filter_subject: str, *, description: str, ack_wait: float
+) -> float:
+    stream = connection.names.jobs_stream
     config = {
         "durable_name": consumer,
         "name": consumer,
-        "description": f"naq: queue {queue}",
+        "description": description,
         "deliver_policy": "all",
         "ack_policy": "explicit",
         "filter_subject": filter_subject,
-        "ack_wait": _nanoseconds(connection.settings.ack_wait(queue)),
+        "ack_wait": _nanoseconds(ack_wait),
         "max_deliver": -1,
         "max_ack_pending": MAX_ACK_PENDING,
         "max_waiting": MAX_WAITING,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -73,6 +73,13 @@ def use_connection(connection: Connection) -> None:
     _current.set(connection)
 
 
+class Clock(NamedTuple):
+    """What is known of the server's clock, in seconds of ours (monotonic)."""
+
+    offset: float
+    read_at: float
+
+
 class Connection:
     """An open connection; made by :func:`connect`."""
 
@@ -85,8 +92,14 @@ class Connection:
         """The url :func:`connect` was called with; None: it was found."""
         self.declared: set[str] = set()
         """Streams and consumers known to exist, so that each is asked for once."""
+        self.clock: Clock | None = None
+        """The server's clock, once somebody has read it."""
         self._seam = seam
         self._client = client
+
+    def set_clock(self, offset: float, read_at: float) -> None:
+        """Note the server's clock: its time less our monotonic one, and when that was read."""
+        self.clock = Clock(offset, read_at)
 
     @property
     def url(self) -> str:

@@ -38,9 +38,9 @@ MAX_LISTED_JOBS = 100
 class WorkerInfo(msgspec.Struct, kw_only=True):
     """One worker.
 
-    ``status`` is ``idle``, ``busy``, ``draining`` or ``unresponsive``; ``jobs`` the ids of (up to
-    100 of) the jobs it runs, ``running`` how many those are; ``seen_at`` and ``started_at`` seconds
-    since the epoch.
+    ``kind`` is ``worker`` or ``scheduler``; ``status`` is ``idle``, ``busy``, ``draining`` or
+    ``unresponsive``; ``jobs`` the ids of (up to 100 of) the jobs it runs, ``running`` how many
+    those are; ``seen_at`` and ``started_at`` seconds since the epoch.
     """
 
     id: str
@@ -54,6 +54,7 @@ class WorkerInfo(msgspec.Struct, kw_only=True):
     seen_at: float
     running: int = 0
     jobs: list[str] = []
+    kind: str = "worker"
 
     def heartbeat_age(self, now: float | None = None) -> float:
         """Seconds since it was last heard of."""
@@ -114,8 +115,8 @@ async def withdraw(connection: Connection, worker_id: str) -> None:
             log.debug("cannot withdraw this worker: %s", exc)
 
 
-async def list_workers(connection: Connection) -> list[WorkerInfo]:
-    """Return all workers, oldest first, with what they run right now.
+async def list_workers(connection: Connection, kind: str = "worker") -> list[WorkerInfo]:
+    """Return all workers (or schedulers), oldest first, with what they run right now.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -137,7 +138,8 @@ async def list_workers(connection: Connection) -> list[WorkerInfo]:
             info.status = "unresponsive"
             workers[worker_id] = live.pop(worker_id, info)
         workers.update(live)
-    return sorted(workers.values(), key=lambda info: (info.started_at, info.id))
+    found = (info for info in workers.values() if info.kind == kind)
+    return sorted(found, key=lambda info: (info.started_at, info.id))
 
 
 async def _announced(connection: Connection) -> dict[str, WorkerInfo]:

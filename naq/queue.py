@@ -6,56 +6,53 @@ was not queued lately): sent again it does no harm, so it is sent until it is ac
 
 from __future__ import annotations
 
-import contextlib
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
 from naq import _options, _queues
-from naq._inspect import cancel_job, job_info
+from naq._backend import Backend, open_connection
+from naq._clock import server_now
+from naq._inspect import cancel_job
 from naq._names import check_job_id, check_queue, new_id
-from naq._settle import CHECK
-from naq._sync import runtime
+from naq._publish import job_envelope
 from naq._task import Call, Task
 from naq._topology import ensure_consumer, ensure_streams
-from naq.connection import CONFLICT, PubAck, connect, current_connection, use_connection
+from naq.connection import CONFLICT, PubAck
 from naq.exceptions import (
     ConfigurationError,
     EnqueueError,
-    JobExpiredError,
     NaqConnectionError,
     PayloadTooLargeError,
     SerializationError,
     ServerRefusedError,
 )
-from naq.job import Job, JobMessage, JobStatus
-from naq.results import Results
+from naq.job import Job, JobMessage
+from naq.schedules import Schedules, new_record
 from naq.serializers import Codec
 from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from datetime import timedelta
     from typing import Self
 
     from naq._queues import QueueStats
+    from naq._schedule import Schedule, ScheduleRecord
     from naq.connection import Connection, Envelope
-    from naq.job import JobInfo
 
     Function = Callable[..., Any] | Task[..., Any] | Call | str
 
-__all__ = ["Queue", "open_connection"]
+__all__ = ["Queue"]
 
 ROOM_FOR_LETTER = 1024
 """Bytes a job stays below the server's limit: what a dead letter adds to it must fit."""
 
 ROOM_FOR_OPTIONS = 8192
 """Bytes everything in a job but its arguments and ``meta`` stays below."""
-EXPIRY_SLACK = 0.5
-"""Seconds after a job's expiry before it is looked at: the clocks of two machines differ."""
 
 
 class Queue(anyio.AsyncContextManagerMixin):
@@ -93,7 +90,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         self._given = connection
         self._codec = Codec.from_settings(settings)
         self._connection: Connection
-        self._backend: _Backend
+        self._backend: Backend
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -105,7 +102,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         async with open_connection(
             self._nats_url, given=self._given, settings=self._settings
         ) as self._connection:
-            self._backend = _Backend(self._connection)
+            self._backend = Backend(self._connection)
             await self._declare()
             yield self
 
@@ -232,21 +229,9 @@ class Queue(anyio.AsyncContextManagerMixin):
 
     def _envelope(self, prepared: _Prepared) -> Envelope:
         """Return subject, body and headers of a job that may be run at once or later."""
-        message = prepared.message
-        names = self._connection.names
-        body, headers = self._codec.seal(message)
-        headers["Nats-Msg-Id"] = message.id
-        headers["Nats-Expected-Last-Subject-Sequence"] = "0"
-        if prepared.given_id:
-            headers[CHECK] = "1"
-        subject = names.job(self.name, message.id)
-        due = message.due_at
-        if due is not None and due > message.enqueued_at:
-            moment = datetime.fromtimestamp(due, UTC).isoformat().replace("+00:00", "Z")
-            headers["Nats-Schedule"] = f"@at {moment}"
-            headers["Nats-Schedule-Target"] = subject
-            subject = names.delayed(self.name, message.id)
-        return subject, body, headers
+        return job_envelope(
+            self._connection.names, self._codec, prepared.message, chosen=prepared.given_id
+        )
 
     def _check_size(self, message: JobMessage) -> None:
         room = self._connection.max_payload - ROOM_FOR_LETTER
@@ -278,6 +263,108 @@ class Queue(anyio.AsyncContextManagerMixin):
         if isinstance(answer, ServerRefusedError) and answer.code == CONFLICT:
             return Job(prepared.message, backend=self._backend, duplicate=True)
         raise answer
+
+    # -------------------------------------------------------------- schedules
+
+    async def schedule(
+        self,
+        function: Function,
+        /,
+        *args: Any,
+        cron: str | None = None,
+        interval: float | timedelta | None = None,
+        repeat: int | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        jitter: float | timedelta | None = None,
+        misfire: str | None = None,
+        misfire_grace: float | timedelta | None = None,
+        misfire_cap: int | None = None,
+        overlap: str | None = None,
+        schedule_id: str | None = None,
+        **kwargs: Any,
+    ) -> Schedule:
+        """Run a call again and again: at the times of a cron expression, or at an interval.
+
+        Called again with the same ``schedule_id`` it changes the schedule, or does nothing if
+        nothing has changed, so a program may do it at every start. Each run is a job of its own
+        with an id made of the schedule and its due time, queued once.
+
+        Without ``repeat``, ``end``, ``jitter`` and another ``misfire`` and ``overlap`` than the
+        defaults the server does it alone; with them, ``naq scheduler`` has to run somewhere. So it
+        has for ``L`` and ``#`` in ``cron`` and for intervals that are no whole seconds.
+
+        Args:
+            function: as in :meth:`enqueue`.
+            args: its positional arguments.
+            cron: five fields, or six with seconds in front, or ``@daily`` and the like.
+            interval: seconds or timedelta between two due times, at least 1 s.
+            repeat: how many runs there are to be.
+            timezone: IANA name of the zone ``cron`` is meant in; UTC unless given.
+            start: nothing is due before; an interval counts from there.
+            end: nothing is due after.
+            jitter: each run begins up to so many seconds later than due.
+            misfire: what becomes of runs that nobody could start in time: ``"skip"`` (none is run),
+                ``"once"`` (the last one), ``"all"`` (the last ``misfire_cap``).
+            misfire_grace: how late, in seconds, is still in time; 10 unless given.
+            misfire_cap: 100 unless given.
+            overlap: if the last run has not ended: ``"allow"`` another one beside, ``"skip"`` it,
+                or ``"replace"`` the last one, which is cancelled.
+            schedule_id: unless given, made of the function, its arguments and when it is due.
+            kwargs: its keyword arguments, and the options of each run.
+
+        Raises:
+            ConfigurationError: an option cannot be used.
+            SerializationError: the function or an argument cannot be sent.
+            NaqConnectionError: the server cannot be reached.
+        """
+        options = {
+            "cron": cron,
+            "interval": interval,
+            "repeat": repeat,
+            "timezone": timezone,
+            "start": start,
+            "end": end,
+            "jitter": jitter,
+            "misfire": misfire,
+            "misfire_grace": misfire_grace,
+            "misfire_cap": misfire_cap,
+            "overlap": overlap,
+            "schedule_id": schedule_id,
+        }
+        wanted = await self.make_schedule(function, args, kwargs, options)
+        schedules = Schedules(self._connection, codec=self._codec)
+        return schedules.handle(await schedules.make(wanted))
+
+    async def make_schedule(
+        self,
+        function: Function,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+        *,
+        source: str = "",
+    ) -> ScheduleRecord:
+        """Return what would be stored of a schedule; see :meth:`schedule`."""
+        given, own = _options.split(kwargs)
+        if "job_id" in given:
+            raise ConfigurationError("job_id belongs to one run; a schedule has a schedule_id")
+        expires = given.pop("expires", None)
+        if isinstance(expires, datetime):
+            raise ConfigurationError("expires: give seconds; they count from each run's due time")
+        used = [name for name, value in options.items() if value is not None]
+        if not isinstance(function, (Call, Task)):
+            _options.clashing(function, used)
+        job = self._prepare(function, args, {**own, **given}).message
+        _options.normalize({"expires": expires}, due=0.0)
+        return new_record(
+            job,
+            options,
+            now=await server_now(self._connection),
+            expires_in=None if expires is None else _options.seconds("expires", expires),
+            source=source,
+        )
 
     # ----------------------------------------------------------------- queue
 
@@ -321,70 +408,3 @@ class Queue(anyio.AsyncContextManagerMixin):
 class _Prepared(NamedTuple):
     message: JobMessage
     given_id: bool
-
-
-@asynccontextmanager
-async def open_connection(
-    nats_url: str | None = None,
-    *,
-    given: Connection | None = None,
-    settings: Settings | None = None,
-) -> AsyncIterator[Connection]:
-    """Yield a connection: the given one, the surrounding one, or a new one for this block."""
-    if given is None and nats_url is None:
-        given = current_connection()
-    if given is not None:
-        yield given
-        return
-    async with connect(nats_url, settings=settings) as connection:
-        yield connection
-
-
-class _Backend:
-    """What a :class:`Job` asks: over the connection it was made with, or else a new one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._nats_url = connection.given_url
-
-    @asynccontextmanager
-    async def _here(self) -> AsyncIterator[Connection]:
-        if self._connection.usable():
-            yield self._connection
-            return
-        async with open_connection(self._nats_url, settings=self._connection.settings) as found:
-            yield found
-
-    async def result(self, job: Job, timeout: float | None) -> Any:
-        async with self._here() as connection:
-            results = Results(connection)
-            expires_at = job.message.expires_at
-            if expires_at is None:
-                return results.value(await results.wait(job.id, timeout))
-            # Nobody may be there to say that it expired, so it is looked at when it must have.
-            until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
-            if timeout is None or until < timeout:
-                with contextlib.suppress(TimeoutError):
-                    return results.value(await results.wait(job.id, until))
-                if (await job_info(connection, job.id, job.queue)).status is JobStatus.EXPIRED:
-                    raise JobExpiredError(
-                        f"job {job.id} was not started before it expired", job_id=job.id
-                    )
-                timeout = None if timeout is None else timeout - until
-            return results.value(await results.wait(job.id, timeout))
-
-    async def info(self, job: Job) -> JobInfo:
-        async with self._here() as connection:
-            return await job_info(connection, job.id, job.queue)
-
-    async def cancel(self, job: Job) -> bool:
-        async with self._here() as connection:
-            return await cancel_job(connection, job.id, job.queue)
-
-    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        return runtime().run_connected(self._nats_url, lambda connection: _inside(connection, call))
-
-
-async def _inside(connection: Connection, call: Callable[[], Awaitable[Any]]) -> Any:
-    use_connection(connection)
-    return await call()

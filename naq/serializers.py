@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from naq.exceptions import ConfigurationError, SerializationError
-from naq.job import DeadLetter, JobMessage, JobRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from naq.job import JobMessage
     from naq.settings import Settings
 
 __all__ = ["Codec", "reference", "register", "resolve"]
@@ -39,9 +39,14 @@ T = TypeVar("T")
 
 _registered: set[str] = set()
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {
-    cls: msgspec.msgpack.Decoder(cls) for cls in (JobMessage, JobRecord, DeadLetter)
-}
+_decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def _decoder(cls: type) -> msgspec.msgpack.Decoder[Any]:
+    try:
+        return _decoders[cls]
+    except KeyError:
+        return _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
 
 
 class _JsonCall(msgspec.Struct, omit_defaults=True):
@@ -281,7 +286,7 @@ class Codec:
 
     # --------------------------------------------------------------- messages
 
-    def seal(self, message: JobMessage | JobRecord | DeadLetter) -> tuple[bytes, dict[str, str]]:
+    def seal(self, message: msgspec.Struct) -> tuple[bytes, dict[str, str]]:
         """Return ``(body, headers)`` of a message; signed when there is a key."""
         body = _encoder.encode(message)
         if self.key is None:
@@ -301,7 +306,7 @@ class Codec:
             if not hmac.compare_digest(given, self._signature(cls, body)):
                 raise SerializationError("its signature is wrong")
         try:
-            message: T = _decoders[cls].decode(body)
+            message: T = _decoder(cls).decode(body)
         except msgspec.MsgspecError as exc:
             raise SerializationError(f"it is no {cls.__name__}: {exc}") from exc
         return message

@@ -52,6 +52,11 @@ COMMANDS = {
         ("job", "jobs:job", "Show a job, its result or traceback."),
         ("cancel", "jobs:cancel", "Cancel a job."),
     ],
+    "Schedules": [
+        ("schedule", "schedules:schedule", "Run a call again and again."),
+        ("list-scheduled", "schedules:list_scheduled", "Show schedules and delayed jobs."),
+        ("job-control", "schedules:job_control", "Cancel, pause, resume, reschedule, run now."),
+    ],
     "Queues and workers": [
         ("list-queues", "queues:list_queues", "Show all queues and their numbers."),
         ("pause-queue", "queues:pause_queue", "Give no more jobs of a queue to workers."),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
 from naq.cli import render
+from naq.cli._calls import function_of, moment_of, pair_of, value_of
 from naq.cli._common import Common, Json, run, seconds
-from naq.exceptions import ConfigurationError, NaqException, SerializationError
+from naq.exceptions import NaqException, SerializationError
 
 if TYPE_CHECKING:
     from naq.connection import Connection
@@ -54,12 +54,12 @@ def enqueue(
         wait: Wait for the result and print it.
         timeout: Wait no longer than that.
     """
-    function = _function(target)
-    args = [_value(text) for text in arguments]
-    kwargs = dict(_pair(text) for text in kwarg)
+    function = function_of(target)
+    args = [value_of(text) for text in arguments]
+    kwargs = dict(pair_of(text) for text in kwarg)
     options = {"job_id": job_id, "max_retries": max_retries}
     limit = None if timeout is None else seconds(timeout)
-    when = _moment(delay, at)
+    when = moment_of(delay, at)
 
     async def call(connection: Connection) -> int:
         enqueued = await _send(connection, function, args, kwargs, options, queue, when)
@@ -206,56 +206,6 @@ def cancel(job_id: str, /, *, common: Common | None = None) -> int:
 
 
 # ------------------------------------------------------------------- arguments
-
-
-def _function(target: str) -> Any:
-    """Import the target for its queue and options; send it by name where it is not here."""
-    from naq.serializers import resolve
-
-    sys.path.insert(0, str(Path.cwd()))
-    module = target.partition(":")[0]
-    try:
-        return resolve(target)
-    except ModuleNotFoundError as exc:
-        if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
-            render.line(f"{module} is not here; {target} is queued by name")
-            return target
-        raise ConfigurationError(f"cannot import {module}: {exc}") from exc
-    except (ImportError, AttributeError, SerializationError) as exc:
-        raise ConfigurationError(f"{target}: {exc}") from exc
-
-
-def _value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ConfigurationError(f"--kwarg {text!r}: write NAME=VALUE")
-    return name, _value(value)
-
-
-def _moment(delay: str | None, at: str | None) -> datetime | None:
-    if delay is not None and at is not None:
-        raise ConfigurationError("give --in or --at, not both")
-    if delay is not None:
-        wait = seconds(delay)
-        if wait < 0:
-            raise ConfigurationError(f"--in {delay}: must not be negative")
-        return datetime.fromtimestamp(datetime.now(UTC).timestamp() + wait, UTC)
-    if at is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(at)
-    except ValueError:
-        raise ConfigurationError(
-            f"--at {at!r}: write a time like 2030-01-31T09:00 or 2030-01-31T09:00+01:00"
-        ) from None
-    return moment.astimezone() if moment.tzinfo is None else moment
 
 
 def _shown(value: Any) -> str:
