@@ -141,6 +141,13 @@ class Schedules:
         """
         return (await self._found(schedule_id))[0]
 
+    async def exists(self, schedule_id: str) -> bool:
+        """Whether there is a schedule of that id, readable or not."""
+        await ensure_streams(self._connection)
+        names = self._connection.names
+        found = await self._connection.get(names.jobs_stream, names.schedule(schedule_id))
+        return found is not None
+
     async def list(self) -> list[ScheduleRecord]:
         """Return all schedules, the next one due first; those that have ended last.
 

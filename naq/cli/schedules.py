@@ -190,17 +190,16 @@ def job_control(
 
         check_job_id(job_id)
         schedules = Schedules(connection)
-        try:
-            if action == "run-now":
-                job = await schedules.run_now(job_id)
-                return f"{job_id} runs now as {job.id}"
-            record = await schedules.control(job_id, action, **changes)
-        except JobNotFoundError:
+        if not await schedules.exists(job_id):
             if await find_delayed(connection, job_id) is None:
                 raise JobNotFoundError(
                     f"there is no schedule or delayed job {job_id}", job_id=job_id
-                ) from None
+                )
             return await _control_delayed(connection, job_id, action, changes)
+        if action == "run-now":
+            job = await schedules.run_now(job_id)
+            return f"{job_id} runs now as {job.id}"
+        record = await schedules.control(job_id, action, **changes)
         return f"{record.id} {_state(record)}"
 
     render.say(run(common, call))
