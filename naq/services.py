@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 from importlib import import_module
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -93,6 +94,13 @@ def _as_written(program: str | tuple[str, ...]) -> object:
     return program if isinstance(program, str) else list(program)
 
 
+def _address(value: object) -> str:
+    try:
+        return str(ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise Invalid(f'expected an IP address such as "0.0.0.0", got {value!r}') from None
+
+
 def _target(value: object) -> str:
     if isinstance(value, str) and TARGET.fullmatch(value):
         return value
@@ -155,6 +163,12 @@ class NatsKind(Kind):
         ),
         "max_payload": Key(type=SIZE, default=1_048_576, doc="largest message"),
         "path": Key(type=TEXT, doc="the executable; default: the wheel's, or the one on PATH"),
+        "listen": Key(
+            type=Scalar(_address, {"type": "string"}),
+            default="127.0.0.1",
+            doc="address for clients; monitoring is on loopback always",
+        ),
+        "config": Key(type=TEXT, doc="a file of nats-server that is read after ours, and wins"),
         "args": Key(type=ListOf(TEXT), default=(), doc="more arguments for nats-server"),
     }
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -170,7 +184,8 @@ class NatsKind(Kind):
 
     def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
         """Choose ports and token, so that every other service can be told before it starts."""
-        from naq.server import DEFAULT_PORT, EmbeddedServer, find_binary, is_free
+        from naq._ports import is_free
+        from naq.server import DEFAULT_PORT, EmbeddedServer, find_binary
 
         if len(services) > 1:
             raise ConfigurationError(f"only one service may be of type nats: {', '.join(services)}")
@@ -189,6 +204,8 @@ class NatsKind(Kind):
                 http_port=options["http_port"],
                 sync=options["sync"],
                 max_payload=options["max_payload"],
+                listen=options["listen"],
+                config=project.directory / options["config"] if options["config"] else None,
                 args=tuple(options["args"]),
             )
             self._server.withdraw()
