@@ -20,7 +20,7 @@ from naq.exceptions import ConfigurationError
 from naq.supervisor._schema import Choice, Invalid, Key, ListOf, Scalar
 from naq.supervisor._target import TARGET, resolve
 from naq.supervisor._values import BOOLEAN, COMMAND, SIZE, TEXT, command, uses_port, whole
-from naq.supervisor.kinds import Kind, Launch
+from naq.supervisor.kinds import Kind, Launch, PauseSignals
 from naq.supervisor.spec import Run
 
 if TYPE_CHECKING:
@@ -242,6 +242,7 @@ class WorkerKind(Kind):
 
     name: ClassVar[str] = "worker"
     runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
+    pauses: ClassVar[PauseSignals | None] = PauseSignals()
     keys: ClassVar[Mapping[str, Key]] = {
         "queues": Key(type=ListOf(_QUEUE), default=(), doc="names; default: NAQ_DEFAULT_QUEUE"),
         "import": Key(type=ListOf(TEXT), default=(), doc="modules with tasks"),
@@ -303,7 +304,15 @@ class WorkerKind(Kind):
                 await stopping.wait()
                 worker.stop()
 
+            async def pause() -> None:
+                while True:
+                    await replica.paused.wait(on=True)
+                    worker.pause()
+                    await replica.paused.wait(on=False)
+                    worker.resume()
+
             nursery.start_soon(obey)
+            nursery.start_soon(pause)
             await worker.run(task_status=task_status)
             nursery.cancel_scope.cancel()
 
