@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # What only a process of its own can have.
-_PROCESS_ONLY = ("user", "group", "umask", "stop_pre", "watchdog")
+_PROCESS_ONLY = ("user", "group", "umask", "stop_pre", "watchdog", "stdin")
 
 
 def edges(services: Mapping[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
@@ -48,6 +48,7 @@ def inconsistencies(spec: ServiceSpec, written: Mapping[str, object]) -> Iterabl
     """
     texts = {
         "cwd": (spec.cwd,),
+        "stdin": (spec.stdin,),
         "ready": spec.ready.target if spec.ready else (),
         "live": spec.live.target if spec.live else (),
         "stop_pre": spec.stop_pre,

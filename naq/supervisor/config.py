@@ -102,7 +102,8 @@ def parse(
     if not NAME.fullmatch(name):
         where.at("project").at("name").report("use letters, digits, '-' and '_'")
     check_graph(services, where)
-    socket = CONTROL.finish(top.get("control", {}))["socket"]
+    control = CONTROL.finish(top.get("control", {}))
+    socket = control["socket"]
     topology = Topology(
         name=name,
         directory=directory,
@@ -112,6 +113,7 @@ def parse(
         groups=_groups(GROUPS.finish(top.get("groups", {})), services, where),
         hooks=_hooks(HOOKS.finish(top.get("hooks", {}))),
         socket=None if socket == "auto" else str(directory / socket),
+        metrics=control["metrics"],
         kinds=kinds,
         **project,
     )

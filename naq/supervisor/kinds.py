@@ -120,6 +120,12 @@ class ReplicaContext:
         return self.project.directory / self.fill(self.service.cwd)
 
     @property
+    def stdin(self) -> Path | None:
+        """The absolute path of the file it reads; None for nothing."""
+        written = self.service.stdin
+        return None if written == "null" else self.project.directory / self.fill(written)
+
+    @property
     def fields(self) -> dict[str, object]:
         """What the templates of this replica stand for."""
         fields: dict[str, object] = {
