@@ -152,6 +152,7 @@ class NatsKind(Kind):
 
     name: ClassVar[str] = "nats"
     last: ClassVar[bool] = True
+    single: ClassVar[bool] = True
     tells_ready: ClassVar[bool] = True
     _server: EmbeddedServer
     keys: ClassVar[Mapping[str, Key]] = {
@@ -187,7 +188,7 @@ class NatsKind(Kind):
         from naq._ports import is_free
         from naq.server import DEFAULT_PORT, EmbeddedServer, find_binary
 
-        if len(services) > 1:
+        if len(services) > 1:  # by profiles that exclude each other in the file
             raise ConfigurationError(f"only one service may be of type nats: {', '.join(services)}")
         for service in services.values():
             options = service.options

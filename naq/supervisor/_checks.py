@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from naq.supervisor._schema import Where
+    from naq.supervisor.kinds import Kinds
     from naq.supervisor.spec import Dependency, GroupSpec, ServiceSpec, Topology
 
 __all__ = [
     "check_environment",
     "check_graph",
     "check_groups",
+    "check_single",
     "edges",
     "inconsistencies",
     "resolve_dependencies",
@@ -98,6 +100,21 @@ def _never_met(edge: Dependency, target: ServiceSpec) -> str:
             "set oneshot or another restart policy there"
         )
     return ""
+
+
+def check_single(services: Mapping[str, ServiceSpec], kinds: Kinds, where: Where) -> None:
+    """Report second services of types of which there is one, if no profile tells them apart."""
+    seen: list[ServiceSpec] = []
+    for name, spec in services.items():
+        if not kinds[spec.type].single or spec.disabled:
+            continue
+        for other in seen:
+            apart = spec.profiles and other.profiles and not {*spec.profiles} & {*other.profiles}
+            if other.type == spec.type and not apart:
+                where.at("services").at(name).at("type").report(
+                    f"there may be one service of type {spec.type}, and {other.name} is one"
+                )
+        seen.append(spec)
 
 
 def check_graph(services: Mapping[str, ServiceSpec], where: Where) -> None:

@@ -17,6 +17,7 @@ from naq.supervisor._checks import (
     check_environment,
     check_graph,
     check_groups,
+    check_single,
     edges,
     resolve_dependencies,
 )
@@ -102,6 +103,7 @@ def parse(
     if not NAME.fullmatch(name):
         where.at("project").at("name").report("use letters, digits, '-' and '_'")
     check_graph(services, where)
+    check_single(services, kinds, where)
     control = CONTROL.finish(top.get("control", {}))
     socket = control["socket"]
     topology = Topology(
