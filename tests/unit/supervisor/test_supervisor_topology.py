@@ -318,6 +318,9 @@ restart = { backoff = "1m", max_restarts = 10, within = "5m" }
 [services.probed]
 command = "true"
 ready = { exec = ["no-such-probe"] }
+[hooks]
+on_failed = ["no-such-hook", "{service}"]
+on_ready = "true"
 """),
             kinds=KINDS,
             directory=tmp_path,
@@ -330,6 +333,7 @@ ready = { exec = ["no-such-probe"] }
         "services.web.depends_on: db has no `ready`",
         "services.slow.restart: max_restarts = 10 is never reached",
         "services.probed.ready: there is no program 'no-such-probe'",
+        "hooks.on_failed: there is no program 'no-such-hook'",
         "services.web.port: web and db.3 both have port 7002",
         "project.shutdown_timeout: 15 s is less than the 20 s",
     ]
