@@ -97,6 +97,7 @@ class Handler:
         self._advance = Advance(connection, codec)
         self._conclusions: set[anyio.CancelScope] = set()
         self._crowded = anyio.Event()
+        self._quiet = anyio.Event()
         self._usual_duration = SHORT
 
     def take(self, queue: str, message: Message, delivery: Delivery) -> None:
@@ -153,6 +154,12 @@ class Handler:
                     await anyio.sleep(left)
                     continue
                 self._conclude_later(waiting.popleft(), None)
+
+    def hand_back_waiting(self) -> None:
+        """Hand back jobs that wait for a slot, so that other workers run them now."""
+        waiting = self.runners.waiting
+        while waiting:
+            self._conclude_later(waiting.popleft(), None)
 
     @property
     def ahead(self) -> int:
@@ -260,6 +267,23 @@ class Handler:
                 self._conclusions.discard(scope)
                 self.concluding -= 1
 
+    async def interrupt(self) -> None:
+        """Cancel what still runs; each job hands itself back. Returns when all have."""
+        running = [held for held in self.held.values() if not held.concluded]
+        if running:
+            log.warning("handing back %d unfinished jobs", len(running))
+        for held in running:
+            if held.scope is not None:
+                held.scope.cancel()
+        await self.until_quiet()
+
+    async def until_quiet(self) -> None:
+        """Wait until no job is held."""
+        while self.held:
+            if self._quiet.is_set():
+                self._quiet = anyio.Event()
+            await self._quiet.wait()
+
     def abandon(self) -> None:
         """Conclude nothing more: what is not settled by now is delivered again in its time."""
         for scope in list(self._conclusions):
@@ -296,6 +320,8 @@ class Handler:
     def _release(self, held: Held) -> None:
         if self.held.get(held.id) is held:
             del self.held[held.id]
+        if not self.held:
+            self._quiet.set()
         self._changed()
 
 

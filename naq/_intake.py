@@ -2,6 +2,9 @@
 
 The plan itself is pure (``_demand``). It is made anew when slots come free and when jobs arrive,
 after everything that is ready to run has run, so that one request asks for many slots.
+
+A paused intake has no standing requests: its subscriptions end, so the server gives what it would
+have sent here to other workers at once. What was under way by then is taken like any other job.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from naq.connection import Connection, Message, PullHandle
 
 __all__ = ["Intake"]
+
+STOP_TIMEOUT = 5.0
+"""Seconds for what is under way to arrive; a connection gives up earlier."""
 
 
 class Intake:
@@ -49,14 +55,39 @@ class Intake:
         self._take = take
         self._pulls: dict[str, PullHandle] = {}
         self._wanted = anyio.Event()
+        self._closing = anyio.Lock()
+        self._paused = self._stopped = False
         self._turn = 0
 
     def want(self) -> None:
         """Something has changed: plan again soon."""
         self._wanted.set()
 
-    async def run(self) -> None:
-        """Ask for jobs until cancelled or stopped."""
+    def pause(self, *, on: bool) -> None:
+        """Ask for nothing until told to go on."""
+        self._paused = on
+        self._wanted.set()
+
+    async def run(self, *, paused: Callable[[], None]) -> None:
+        """Ask for jobs until cancelled or stopped.
+
+        Args:
+            paused: called when a pause has come into force: nothing more will arrive.
+        """
+        while True:
+            if self._paused and self._pulls:
+                # Not left halfway: what arrives meanwhile is to be settled or handed back.
+                with anyio.move_on_after(STOP_TIMEOUT, shield=True):
+                    await self._close()
+                paused()
+            elif not (self._paused or self._pulls or self._stopped):
+                self._open()
+            self._plan()
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            await anyio.lowlevel.checkpoint()
+
+    def _open(self) -> None:
         names = self._connection.names
         for queue in self._demand:
             self._pulls[queue] = self._connection.pull(
@@ -65,18 +96,36 @@ class Intake:
                 on_jobs=partial(self._on_jobs, queue),
                 on_lost=partial(self._on_lost, queue),
             )
-        while True:
-            self._plan()
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
-            await anyio.lowlevel.checkpoint()
 
     async def stop(self) -> None:
-        """Ask for nothing more; returns when all that was under way has arrived."""
-        pulls, self._pulls = list(self._pulls.values()), {}
-        async with anyio.create_task_group() as tasks:
-            for pull in pulls:
-                tasks.start_soon(pull.stop)
+        """Ask for nothing ever again; returns when all that was under way has arrived."""
+        self._stopped = True
+        await self._close()
+
+    async def _close(self) -> None:
+        async with self._closing:
+            pulls, self._pulls = list(self._pulls.values()), {}
+            async with anyio.create_task_group() as tasks:
+                for pull in pulls:
+                    tasks.start_soon(pull.stop)
+        for demand in self._demand.values():
+            demand.outstanding = 0
+
+    async def work_left(self) -> bool:
+        """Whether something is queued or runs, at this worker or at others; not what is paused.
+
+        Raises:
+            NaqConnectionError: the server does not say.
+        """
+        names = self._connection.names
+        for queue in self._demand:
+            info = await self._connection.api(
+                f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}"
+            )
+            waiting = 0 if info.get("paused") else info["num_pending"]
+            if waiting or info["num_ack_pending"]:
+                return True
+        return False
 
     def _plan(self) -> None:
         if not self._pulls:

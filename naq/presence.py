@@ -38,9 +38,9 @@ MAX_LISTED_JOBS = 100
 class WorkerInfo(msgspec.Struct, kw_only=True):
     """One worker.
 
-    ``kind`` is ``worker`` or ``scheduler``; ``status`` is ``idle``, ``busy``, ``draining`` or
-    ``unresponsive``; ``jobs`` the ids of (up to 100 of) the jobs it runs, ``running`` how many
-    those are; ``seen_at`` and ``started_at`` seconds since the epoch.
+    ``kind`` is ``worker`` or ``scheduler``; ``status`` is ``idle``, ``busy``, ``paused``,
+    ``draining`` or ``unresponsive``; ``jobs`` the ids of (up to 100 of) the jobs it runs,
+    ``running`` how many those are; ``seen_at`` and ``started_at`` seconds since the epoch.
     """
 
     id: str

@@ -1,8 +1,8 @@
 """The embedded nats-server: find it, write its configuration, start it, tell others where it is.
 
-It listens on loopback only and asks for a token that only this user can read. Files:
-``.naq/run/`` (mode 0700) with ``nats.conf``, ``nats.token`` and ``nats.json`` (mode 0600), and
-``.naq/jetstream`` with the jobs. The token is kept between runs, so that programs which were
+It listens on loopback unless told otherwise, and asks for a token that only this user can read.
+Files: ``.naq/run/`` (mode 0700) with ``nats.conf``, ``nats.token`` and ``nats.json`` (mode 0600),
+and ``.naq/jetstream`` with the jobs. The token is kept between runs, so that programs which were
 connected before a restart can come back.
 """
 
@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -27,12 +26,13 @@ import anyio.abc
 import msgspec
 
 from naq._locate import BROKER_FILE, BrokerFile
+from naq._ports import bracketed, free_port, require_free
 from naq.exceptions import ConfigurationError, NaqConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["DEFAULT_PORT", "EmbeddedServer", "find_binary", "is_free", "run_server"]
+__all__ = ["DEFAULT_PORT", "EmbeddedServer", "find_binary", "run_server"]
 
 DEFAULT_PORT = 4222
 READY_TIMEOUT = 20.0
@@ -75,6 +75,9 @@ class EmbeddedServer:
         sync: how often written data is forced to disk: a Go duration, or ``always`` for before
             every acknowledgement.
         max_payload: bytes of one message.
+        listen: the address for clients; monitoring is on loopback always.
+        config: a configuration file of nats-server that is read after ours and wins: TLS, accounts,
+            leaf nodes. Who replaces ``authorization`` there must tell clients how to get in.
         args: more command line arguments for nats-server.
     """
 
@@ -85,6 +88,8 @@ class EmbeddedServer:
     http_port: int = 0
     sync: str = "2m"
     max_payload: int = 1_048_576
+    listen: str = "127.0.0.1"
+    config: Path | None = None
     args: Sequence[str] = ()
     token: str = field(init=False, repr=False, default="")
 
@@ -95,17 +100,23 @@ class EmbeddedServer:
         object.__setattr__(self, "token", _token(self.run_dir / "nats.token"))
         for name in ("port", "http_port"):
             if not getattr(self, name):
-                object.__setattr__(self, name, _free_port())
+                object.__setattr__(self, name, free_port())
 
     @property
     def url(self) -> str:
         """Where clients find it, without the token."""
-        return f"nats://127.0.0.1:{self.port}"
+        return f"nats://{self._host}:{self.port}"
 
     @property
     def url_with_token(self) -> str:
         """Where clients find it, with the token; a secret."""
-        return f"nats://{self.token}@127.0.0.1:{self.port}"
+        return f"nats://{self.token}@{self._host}:{self.port}"
+
+    @property
+    def _host(self) -> str:
+        """Where programs on this machine reach it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)  # noqa: S104
+        return bracketed(host)
 
     @property
     def health_url(self) -> str:
@@ -123,16 +134,19 @@ class EmbeddedServer:
         Raises:
             ConfigurationError: a port is taken, with who holds it where that can be seen.
         """
-        for port in (self.port, self.http_port):
-            _require_free(port)
+        require_free(self.port, self.listen)
+        require_free(self.http_port)
+        if self.config is not None and not self.config.is_file():
+            raise ConfigurationError(
+                f"nats-server cannot read {self.config}: there is no such file"
+            )
         path = self.run_dir / "nats.conf"
         _write_private(path, self._configuration())
         return [self.binary, "--config", str(path), *self.args]
 
     def _configuration(self) -> str:
-        # NATS configuration is a superset of JSON; json.dumps quotes every value.
-        quoted = {
-            "listen": f"127.0.0.1:{self.port}",
+        values = {
+            "listen": f"{bracketed(self.listen)}:{self.port}",
             "http": f"127.0.0.1:{self.http_port}",
             "server_name": f"naq-{self.run_dir.resolve().parent.parent.name or 'naq'}",
             "logtime": False,
@@ -141,7 +155,13 @@ class EmbeddedServer:
             "authorization": {"token": self.token},
             "jetstream": {"store_dir": str(self.store_dir), "sync_interval": self.sync},
         }
-        return json.dumps(quoted, indent=2)
+        # Values may be written as JSON, but \u is no escape there.
+        lines = [f"{key}: {json.dumps(v, ensure_ascii=False)}" for key, v in values.items()]
+        if self.config is not None:
+            # The server joins any path, even an absolute one, to the directory of this file.
+            found = os.path.relpath(self.config.resolve(), self.run_dir.resolve())
+            lines.append(f"include {json.dumps(found, ensure_ascii=False)}")
+        return "\n".join([*lines, ""])
 
     @property
     def _pid_file(self) -> Path:
@@ -266,42 +286,6 @@ def _last_words(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
     return (errors or lines[-1:] or ["it said nothing"])[0]
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on ``port`` of the loopback address now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _require_free(port: int) -> None:
-    if not is_free(port):
-        raise ConfigurationError(
-            f"nats-server cannot listen on 127.0.0.1:{port}: it is taken{_holder(port)}"
-        )
-
-
-def _holder(port: int) -> str:
-    """Name who listens on ``port``, as far as this user may see it."""
-    import psutil  # noqa: PLC0415 - only to explain a failure
-
-    with contextlib.suppress(psutil.Error):
-        for found in psutil.net_connections("tcp"):
-            if found.status == psutil.CONN_LISTEN and found.laddr[1:] == (port,) and found.pid:
-                return f" by {psutil.Process(found.pid).name()} (pid {found.pid})"
-    return ", perhaps by another user's program"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _token(path: Path) -> str:

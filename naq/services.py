@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 from importlib import import_module
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,7 @@ from naq.exceptions import ConfigurationError
 from naq.supervisor._schema import Choice, Invalid, Key, ListOf, Scalar
 from naq.supervisor._target import TARGET, resolve
 from naq.supervisor._values import BOOLEAN, COMMAND, SIZE, TEXT, command, uses_port, whole
-from naq.supervisor.kinds import Kind, Launch
+from naq.supervisor.kinds import Kind, Launch, PauseSignals
 from naq.supervisor.spec import Run
 
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ def _as_written(program: str | tuple[str, ...]) -> object:
     return program if isinstance(program, str) else list(program)
 
 
+def _address(value: object) -> str:
+    try:
+        return str(ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise Invalid(f'expected an IP address such as "0.0.0.0", got {value!r}') from None
+
+
 def _target(value: object) -> str:
     if isinstance(value, str) and TARGET.fullmatch(value):
         return value
@@ -144,6 +152,7 @@ class NatsKind(Kind):
 
     name: ClassVar[str] = "nats"
     last: ClassVar[bool] = True
+    single: ClassVar[bool] = True
     tells_ready: ClassVar[bool] = True
     _server: EmbeddedServer
     keys: ClassVar[Mapping[str, Key]] = {
@@ -155,6 +164,12 @@ class NatsKind(Kind):
         ),
         "max_payload": Key(type=SIZE, default=1_048_576, doc="largest message"),
         "path": Key(type=TEXT, doc="the executable; default: the wheel's, or the one on PATH"),
+        "listen": Key(
+            type=Scalar(_address, {"type": "string"}),
+            default="127.0.0.1",
+            doc="address for clients; monitoring is on loopback always",
+        ),
+        "config": Key(type=TEXT, doc="a file of nats-server that is read after ours, and wins"),
         "args": Key(type=ListOf(TEXT), default=(), doc="more arguments for nats-server"),
     }
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -170,9 +185,10 @@ class NatsKind(Kind):
 
     def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
         """Choose ports and token, so that every other service can be told before it starts."""
-        from naq.server import DEFAULT_PORT, EmbeddedServer, find_binary, is_free
+        from naq._ports import is_free
+        from naq.server import DEFAULT_PORT, EmbeddedServer, find_binary
 
-        if len(services) > 1:
+        if len(services) > 1:  # by profiles that exclude each other in the file
             raise ConfigurationError(f"only one service may be of type nats: {', '.join(services)}")
         for service in services.values():
             options = service.options
@@ -189,6 +205,8 @@ class NatsKind(Kind):
                 http_port=options["http_port"],
                 sync=options["sync"],
                 max_payload=options["max_payload"],
+                listen=options["listen"],
+                config=project.directory / options["config"] if options["config"] else None,
                 args=tuple(options["args"]),
             )
             self._server.withdraw()
@@ -225,6 +243,7 @@ class WorkerKind(Kind):
 
     name: ClassVar[str] = "worker"
     runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
+    pauses: ClassVar[PauseSignals | None] = PauseSignals()
     keys: ClassVar[Mapping[str, Key]] = {
         "queues": Key(type=ListOf(_QUEUE), default=(), doc="names; default: NAQ_DEFAULT_QUEUE"),
         "import": Key(type=ListOf(TEXT), default=(), doc="modules with tasks"),
@@ -286,7 +305,15 @@ class WorkerKind(Kind):
                 await stopping.wait()
                 worker.stop()
 
+            async def pause() -> None:
+                while True:
+                    await replica.paused.wait(on=True)
+                    worker.pause()
+                    await replica.paused.wait(on=False)
+                    worker.resume()
+
             nursery.start_soon(obey)
+            nursery.start_soon(pause)
             await worker.run(task_status=task_status)
             nursery.cancel_scope.cancel()
 

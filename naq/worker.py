@@ -13,6 +13,8 @@ is cancelled and handed back so that another worker takes it at once. Asking twi
 A slot is free again when its function has returned; storing outcomes overlaps with the next jobs,
 up to as many as there are slots. ``+WPI`` is sent for everything held every third of ``ack_wait``,
 until its outcome is stored and not only while the function runs.
+
+A paused worker has no intake and is otherwise as it was: jobs run, leases are renewed, it answers.
 """
 
 from __future__ import annotations
@@ -127,7 +129,8 @@ class Worker:
         self._backend = ""
         self._stopping: anyio.Event | None = None
         self._forced: anyio.Event | None = None
-        self._quiet: anyio.Event
+        self._intake: Intake | None = None
+        self._paused = False
 
     @property
     def processed(self) -> int:
@@ -144,6 +147,31 @@ class Worker:
             self._forced.set()
         self._stopping.set()
 
+    @property
+    def paused(self) -> bool:
+        """Whether it was told to take no more jobs for now."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Take no more jobs until :meth:`resume`; running ones go on.
+
+        What was asked for but has not been delivered goes to other workers, and so do jobs that
+        were delivered and wait for a slot. This worker alone: ``Queue.pause`` is for all workers of
+        a queue. May be called before :meth:`run`.
+        """
+        self._turn(paused=True)
+
+    def resume(self) -> None:
+        """Take jobs again."""
+        self._turn(paused=False)
+
+    def _turn(self, *, paused: bool) -> None:
+        if self._paused is not paused:
+            log.info("paused: taking no more jobs" if paused else "resumed: taking jobs again")
+        self._paused = paused
+        if self._intake is not None:
+            self._intake.pause(on=paused)
+
     async def run(  # noqa: ASYNC128 - _work reports readiness
         self, *, task_status: TaskStatus[Worker] = anyio.TASK_STATUS_IGNORED
     ) -> None:
@@ -155,7 +183,7 @@ class Worker:
         Raises:
             NaqConnectionError: no usable server, at the start.
         """
-        self._stopping, self._forced, self._quiet = anyio.Event(), anyio.Event(), anyio.Event()
+        self._stopping, self._forced = anyio.Event(), anyio.Event()
         self._started_at = time.time()
         self._backend = "trio" if on_trio() else "asyncio"
         if self._given is not None:
@@ -204,6 +232,7 @@ class Worker:
             changed=self._changed,
         )
         intake = Intake(connection, self.queues, free=self._free, take=handler.take)
+        intake.pause(on=self._paused)
         handler.runners = Runners(
             jobs,
             self.concurrency,
@@ -219,10 +248,11 @@ class Worker:
     async def _work(self, intake: Intake, jobs: TaskGroup, task_status: TaskStatus[Worker]) -> None:
         assert self._stopping is not None
         try:
-            jobs.start_soon(intake.run, name="naq worker intake")
+            take = partial(intake.run, paused=self._handler.hand_back_waiting)
+            jobs.start_soon(take, name="naq worker intake")
             jobs.start_soon(self._handler.hand_back_late, name="naq worker overflow")
             if self.burst:
-                jobs.start_soon(self._watch_burst, name="naq worker burst")
+                jobs.start_soon(self._watch_burst, intake, name="naq worker burst")
             task_status.started(self)
             log.info("worker %s takes jobs of %s", self.id, ", ".join(self.queues))
             await self._stopping.wait()
@@ -234,7 +264,7 @@ class Worker:
             self._handler.draining = True
             with anyio.move_on_after(HAND_BACK_TIMEOUT, shield=True):
                 await intake.stop()
-                await self._interrupt()
+                await self._handler.interrupt()
             self._handler.abandon()
             jobs.cancel_scope.cancel()
 
@@ -252,23 +282,8 @@ class Worker:
 
             tasks.start_soon(hurry, self._forced)
             with anyio.move_on_after(self.drain_timeout):
-                await self._until_quiet()
+                await self._handler.until_quiet()
             tasks.cancel_scope.cancel()
-
-    async def _interrupt(self) -> None:
-        """Cancel what still runs; each job hands itself back."""
-        running = [held for held in self._handler.held.values() if not held.concluded]
-        if running:
-            log.warning("handing back %d unfinished jobs", len(running))
-        for held in running:
-            if held.scope is not None:
-                held.scope.cancel()
-        await self._until_quiet()
-
-    async def _until_quiet(self) -> None:
-        while self._handler.held:
-            self._quiet = anyio.Event()
-            await self._quiet.wait()
 
     def _free(self) -> int:
         """How many jobs there is room for; fewer while outcomes pile up that cannot be stored."""
@@ -278,9 +293,7 @@ class Worker:
 
     def _changed(self) -> None:
         """A job was settled."""
-        if not self._handler.held:
-            self._quiet.set()
-        if self._handler.concluding >= 2 * self.concurrency:  # it held up the intake
+        if self._intake and self._handler.concluding >= 2 * self.concurrency:  # it held that up
             self._intake.want()
 
     # -------------------------------------------------------------- services
@@ -293,7 +306,7 @@ class Worker:
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            status="draining" if handler.draining else "busy" if running else "idle",
+            status=self._status(),
             queues=self.queues,
             concurrency=self.concurrency,
             backend=self._backend,
@@ -302,6 +315,13 @@ class Worker:
             running=len(running),
             jobs=running[: presence.MAX_LISTED_JOBS],
         )
+
+    def _status(self) -> str:
+        if self._handler.draining:
+            return "draining"
+        if self._paused:
+            return "paused"
+        return "busy" if self._handler.held else "idle"
 
     def held(self, job_id: str) -> Held | None:
         """Return a job this worker holds."""
@@ -314,26 +334,15 @@ class Worker:
                 for held in self._handler.held.values():
                     self._connection.publish(held.reply, b"+WPI")
 
-    async def _watch_burst(self) -> None:
+    async def _watch_burst(self, intake: Intake) -> None:
         """Stop when nothing is queued and nothing runs, here or at other workers."""
         assert self._stopping is not None
         while True:
-            await self._until_quiet()
-            if not await self._work_left():
+            await self._handler.until_quiet()
+            if not await intake.work_left():
                 self._stopping.set()
                 return
             await anyio.sleep(BURST_LOOK)
-
-    async def _work_left(self) -> bool:
-        names = self._connection.names
-        for queue in self.queues:
-            info = await self._connection.api(
-                f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}"
-            )
-            waiting = 0 if info.get("paused") else info["num_pending"]
-            if waiting or info["num_ack_pending"]:
-                return True
-        return False
 
     @staticmethod
     async def list_workers(nats_url: str | None = None) -> list[WorkerInfo]:

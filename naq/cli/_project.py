@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from naq.cli import render
-from naq.exceptions import ConfigurationError, SupervisorError
+from naq.exceptions import ConfigurationError, EnvironmentProblemError, SupervisorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from naq.supervisor.recipe import Recipe
     from naq.supervisor.spec import Topology
@@ -22,7 +23,7 @@ __all__ = [
     "Json",
     "Profiles",
     "assignments",
-    "problems",
+    "bad_file",
     "read",
     "recipe",
     "report",
@@ -55,17 +56,21 @@ def read(how: Recipe) -> Topology:
     """Read a topology.
 
     Raises:
-        ConfigurationError: it has problems.
+        EnvironmentProblemError: it has problems, exit code 78.
     """
     from naq.services import KINDS
 
-    return how.read(KINDS, Path.cwd())
+    with bad_file():
+        return how.read(KINDS, Path.cwd())
 
 
-def problems(exc: ConfigurationError) -> int:
-    """Print the problems of a file and return the exit code for that."""
-    render.error(exc)
-    return render.EX_CONFIG
+@contextmanager
+def bad_file() -> Iterator[None]:
+    """What cannot be used in here is not what was typed (2), but what a file says (78)."""
+    try:
+        yield
+    except ConfigurationError as exc:
+        raise EnvironmentProblemError(*exc.problems) from exc
 
 
 def seconds(text: str | None, option: str = "--timeout") -> float | None:

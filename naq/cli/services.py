@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import logging
 import os
@@ -45,6 +46,7 @@ def worker(
     """Run jobs of queues.
 
     The first Ctrl-C or SIGTERM lets running jobs finish, the second hands them back at once.
+    SIGUSR1: take no more jobs until SIGUSR2.
 
     Args:
         queues: Names of queues, all served alike. Default: NAQ_DEFAULT_QUEUE.
@@ -63,6 +65,7 @@ def worker(
     common = common or Common()
     current = settings()
     _logs.configure(common.log_level or current.log_level, current.log_format)
+    faulthandler.enable()  # SIGABRT, which a watchdog sends, shows where it hangs
     _import(modules)
     described = Worker(
         queues,
@@ -95,7 +98,7 @@ def _import(modules: tuple[str, ...]) -> None:
 
 async def _serve(described: Worker) -> None:
     """Run a worker with what surrounds it in a process of its own: signals, a supervisor."""
-    from naq.supervisor.notify import lifeline_lost, notify
+    from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 
     async def stop_when_alone() -> None:
         await lifeline_lost()
@@ -106,6 +109,7 @@ async def _serve(described: Worker) -> None:
     async with anyio.create_task_group() as tasks:
         await tasks.start(_obey_signals, described)
         tasks.start_soon(stop_when_alone)
+        tasks.start_soon(watchdog_pings)
         try:
             await described.run(task_status=_Ready())
         except NaqException as exc:
@@ -129,10 +133,15 @@ class _Ready:
 async def _obey_signals(
     described: Worker, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    intake = {signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume}
+    stopping = (signal.SIGTERM, signal.SIGINT)
+    with anyio.open_signal_receiver(*stopping, *intake) as signals:
         task_status.started()
         count = 0
         async for received in signals:
+            if received not in stopping:
+                intake[received]()
+                continue
             count += 1
             if count > 2:
                 os._exit(128 + received)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from naq.cli import _project, render
 from naq.cli._project import Profiles  # noqa: TC001 - read from annotations at run time
-from naq.exceptions import ConfigurationError, SupervisorError
+from naq.exceptions import SupervisorError
 
 if TYPE_CHECKING:
     from naq.supervisor.recipe import Recipe
@@ -65,18 +65,15 @@ def up(
         0 after an orderly stop; the exit code of a critical service; 73 already running;
         78 bad file; 130 forced.
     """
-    try:
-        how = _project.recipe(
-            file,
-            services=services,
-            dependencies=not no_deps,
-            profiles=profile,
-            env_files=tuple(str(Path(name).resolve()) for name in env_file),
-            settings=_settings(scale, set_, log_format, log_level),
-        )
-        topology = _project.read(how)
-    except ConfigurationError as exc:
-        return _project.problems(exc)
+    how = _project.recipe(
+        file,
+        services=services,
+        dependencies=not no_deps,
+        profiles=profile,
+        env_files=tuple(str(Path(name).resolve()) for name in env_file),
+        settings=_settings(scale, set_, log_format, log_level),
+    )
+    topology = _project.read(how)
     if exit_on is not None and exit_on not in topology.services:
         raise SupervisorError(f"--exit-on: no service {exit_on!r}", exit_code=render.EX_NOINPUT)
     if dry_run:
@@ -94,9 +91,10 @@ def run(topology: Topology, how: Recipe, *, exit_on: str | None = None) -> int:
     from naq.services import KINDS
     from naq.supervisor.foreground import run_in_foreground
 
-    return run_in_foreground(
-        topology, exit_on=exit_on, reread=lambda: how.read(KINDS, topology.directory)
-    )
+    with _project.bad_file():  # a kind may find out only now that it cannot run
+        return run_in_foreground(
+            topology, exit_on=exit_on, reread=lambda: how.read(KINDS, topology.directory)
+        )
 
 
 def _settings(

@@ -9,7 +9,8 @@ It knows nothing of queues or NATS. A module imports only from lower lines::
     replica  service  tenure  observed  wish  announce  the owner of one replica
     incarnation  host  runs  tasks  process  health     one run and its surroundings
     limits  identity  _probes  helper  hooks            what it may use, who it is, short commands
-    control  outbox  client  protocol  _args  report    asking and telling over a socket
+    control  outbox  client  protocol  _args            asking and telling over a socket
+    metrics  report                                     what is the case, for people and collectors
     leftovers  guardian  rundir  infrastructure         if the supervisor itself dies; one at a time
     logs  logfiles  _rotation  _lines  _writer  _render what services print
     events  board  bell  dependencies  lifecycle        what is the case and what happened

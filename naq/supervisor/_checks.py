@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from naq.supervisor._schema import Where
+    from naq.supervisor.kinds import Kinds
     from naq.supervisor.spec import Dependency, GroupSpec, ServiceSpec, Topology
 
 __all__ = [
     "check_environment",
     "check_graph",
     "check_groups",
+    "check_single",
     "edges",
     "inconsistencies",
     "resolve_dependencies",
 ]
 
 # What only a process of its own can have.
-_PROCESS_ONLY = ("user", "group", "umask", "stop_pre", "watchdog")
+_PROCESS_ONLY = ("user", "group", "umask", "stop_pre", "watchdog", "stdin")
 
 
 def edges(services: Mapping[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
@@ -48,6 +50,7 @@ def inconsistencies(spec: ServiceSpec, written: Mapping[str, object]) -> Iterabl
     """
     texts = {
         "cwd": (spec.cwd,),
+        "stdin": (spec.stdin,),
         "ready": spec.ready.target if spec.ready else (),
         "live": spec.live.target if spec.live else (),
         "stop_pre": spec.stop_pre,
@@ -97,6 +100,21 @@ def _never_met(edge: Dependency, target: ServiceSpec) -> str:
             "set oneshot or another restart policy there"
         )
     return ""
+
+
+def check_single(services: Mapping[str, ServiceSpec], kinds: Kinds, where: Where) -> None:
+    """Report second services of types of which there is one, if no profile tells them apart."""
+    seen: list[ServiceSpec] = []
+    for name, spec in services.items():
+        if not kinds[spec.type].single or spec.disabled:
+            continue
+        for other in seen:
+            apart = spec.profiles and other.profiles and not {*spec.profiles} & {*other.profiles}
+            if other.type == spec.type and not apart:
+                where.at("services").at(name).at("type").report(
+                    f"there may be one service of type {spec.type}, and {other.name} is one"
+                )
+        seen.append(spec)
 
 
 def check_graph(services: Mapping[str, ServiceSpec], where: Where) -> None:

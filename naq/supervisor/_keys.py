@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING
 from naq.supervisor._key import key, live, ratio
 from naq.supervisor._keys_probes import LIVE, READY, WATCHDOG
 from naq.supervisor._keys_restart import DEPENDS_ON, RESTART, ROLLING
-from naq.supervisor._schema import Apply, Choice, EachKey, Either, ListOf, Scalar, Spread, Table
+from naq.supervisor._schema import (
+    Apply,
+    Choice,
+    EachKey,
+    Either,
+    Invalid,
+    ListOf,
+    Scalar,
+    Spread,
+    Table,
+)
 from naq.supervisor._values import (
+    ADDRESS,
     BOOLEAN,
     COMMAND,
     COUNT,
@@ -93,6 +104,7 @@ SERVICE: Mapping[str, Key] = {
     "restart": live(RESTART, None, "when to start it again"),
     "env": key(_ENV, MappingProxyType({}), "environment variables; false unsets one"),
     "env_file": key(ListOf(TEXT), (), "files with variables; with a ? in front it may be missing"),
+    "stdin": key(TEXT, "null", "a file it reads on standard input; null: nothing"),
     "cwd": key(TEXT, ".", "directory to run in, relative to the file"),
     "port": key(PORT, None, "of the first replica; {port} in texts"),
     "user": key(USER, None, "who it runs as; only for root"),
@@ -135,12 +147,27 @@ PROJECT = Table(
     }
 )
 
-CONTROL = Table({"socket": key(TEXT, "auto", "path of the control socket")})
+
+def _not_yet(value: object) -> bool:
+    """Take the only value there is so far."""
+    if value is False:
+        return False
+    raise Invalid("control over NATS does not exist yet; take the key out or set it to false")
+
+
+CONTROL = Table(
+    {
+        "socket": key(TEXT, "auto", "path of the control socket"),
+        "metrics": key(ADDRESS, None, "host:port where Prometheus may collect; default: nowhere"),
+        "nats": key(Scalar(_not_yet, {"const": False}), False, "reserved"),
+    }
+)
 
 LOGGING = Table(
     {
         "format": live(Choice("auto", "text", "json"), "auto", "of lines on standard output"),
         "level": live(Choice("debug", "info", "warning", "error"), "info", "of naq's own lines"),
+        "on_slow_sink": live(Choice("drop"), "drop", "lines that are not taken are counted"),
         "buffer": live(_between(0, 1_000_000), 2000, "lines kept per replica"),
         "max_line": live(SIZE, 16 * 1024, "longer lines are cut"),
         "dir": live(TEXT, None, "directory with a file per replica"),

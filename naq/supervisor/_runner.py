@@ -6,6 +6,7 @@ sd_notify for it, and turns SIGTERM and the end of the supervisor into cancellat
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -96,4 +97,5 @@ async def _on_orphaned(context: ProcessContext) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # SIGABRT, which a watchdog sends, shows where it hangs
     sys.exit(trio.run(_main, sys.argv[1], sys.argv[2]))

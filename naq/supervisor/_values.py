@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
+    "ADDRESS",
     "BOOLEAN",
     "COMMAND",
     "COUNT",
@@ -98,6 +99,15 @@ def text(value: object) -> str:
     if isinstance(value, str) and value and "\0" not in value:
         return value
     raise Invalid(f"expected a text, got {describe(value)}")
+
+
+def address(value: object) -> str:
+    """Where to listen: ``"127.0.0.1:9465"``, ``"[::1]:9465"``."""
+    if isinstance(value, str) and (found := re.fullmatch(r"(\S+):(\d{1,5})", value)):
+        host, port = found[1], int(found[2])
+        if port < 65536 and (":" not in host or (host[0], host[-1]) == ("[", "]")):
+            return value
+    raise Invalid(f'expected "host:port", such as "127.0.0.1:9465", got {describe(value)}')
 
 
 def boolean(value: object) -> bool:
@@ -218,6 +228,7 @@ _DURATION_SCHEMA: Mapping[str, object] = {
     "pattern": f"^{_DURATION.pattern}$",
     "minimum": 0,
 }
+ADDRESS = _scalar(address, type="string", pattern=r":\d{1,5}$")
 TEXT = _scalar(text, type="string", minLength=1)
 BOOLEAN = _scalar(boolean, type="boolean")
 COUNT = _scalar(whole(0, 100_000), type="integer", minimum=0, maximum=100_000)

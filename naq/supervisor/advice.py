@@ -29,6 +29,7 @@ def advice(topology: Topology) -> list[str]:
         for key, text in (*_restarts(spec), *_programs(topology, spec), *_misc(topology, spec))
     ]
     found += [f"services.{text}" for text in _ports(topology)]
+    found += list(_hooks(topology))
     found += list(_times(topology))
     return found
 
@@ -79,6 +80,13 @@ def _programs(topology: Topology, spec: ServiceSpec) -> Iterator[tuple[str, str]
             yield key, f"there is no program {program!r}"
     if not context.cwd.is_dir():
         yield "cwd", f"there is no directory {context.cwd}"
+
+
+def _hooks(topology: Topology) -> Iterator[str]:
+    for name, words in topology.hooks.items():
+        at = topology.directory / words[0] if "/" in words[0] else words[0]
+        if "{" not in words[0] and shutil.which(str(at)) is None:
+            yield f"hooks.{name}: there is no program {words[0]!r}"
 
 
 def _context(topology: Topology, spec: ServiceSpec) -> ReplicaContext:

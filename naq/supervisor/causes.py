@@ -69,6 +69,8 @@ class Cause:
                 text = f"killed by {_signal_name(self.signal or 0)}"
             case CauseKind.SPAWN_ERROR if self.message:
                 return self.message
+            case CauseKind.OPERATOR:
+                text = "on request"
             case _:
                 text = self.kind.value.replace("_", " ")
         return f"{text}: {self.message}" if self.message else text

@@ -17,6 +17,7 @@ from naq.supervisor._checks import (
     check_environment,
     check_graph,
     check_groups,
+    check_single,
     edges,
     resolve_dependencies,
 )
@@ -102,7 +103,9 @@ def parse(
     if not NAME.fullmatch(name):
         where.at("project").at("name").report("use letters, digits, '-' and '_'")
     check_graph(services, where)
-    socket = CONTROL.finish(top.get("control", {}))["socket"]
+    check_single(services, kinds, where)
+    control = CONTROL.finish(top.get("control", {}))
+    socket = control["socket"]
     topology = Topology(
         name=name,
         directory=directory,
@@ -112,6 +115,7 @@ def parse(
         groups=_groups(GROUPS.finish(top.get("groups", {})), services, where),
         hooks=_hooks(HOOKS.finish(top.get("hooks", {}))),
         socket=None if socket == "auto" else str(directory / socket),
+        metrics=control["metrics"],
         kinds=kinds,
         **project,
     )

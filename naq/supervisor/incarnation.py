@@ -271,6 +271,9 @@ def _command(
         kill_group=spec.kill_group,
         identity=who,
         umask=spec.umask,
+        stdin=None
+        if spec.stdin == "null"
+        else context.project.directory / context.fill(spec.stdin),
     )
 
 

@@ -120,6 +120,12 @@ class ReplicaContext:
         return self.project.directory / self.fill(self.service.cwd)
 
     @property
+    def stdin(self) -> Path | None:
+        """The absolute path of the file it reads; None for nothing."""
+        written = self.service.stdin
+        return None if written == "null" else self.project.directory / self.fill(written)
+
+    @property
     def fields(self) -> dict[str, object]:
         """What the templates of this replica stand for."""
         fields: dict[str, object] = {
@@ -177,6 +183,7 @@ class Kind:
         keys: the kind's own keys, in the same form as the common ones.
         defaults: common keys in the form of the file, below ``[defaults]``.
         last: others stand on it: it is stopped after all services it does not itself depend on.
+        single: there may be only one service of it.
         tells_ready: it knows when its services are ready where the file says nothing.
         pauses: ``naq pause`` means something to it: a process gets these signals, a task looks at
             ``ReplicaContext.paused``. None: it cannot pause.
@@ -187,6 +194,7 @@ class Kind:
     keys: ClassVar[Mapping[str, Key]] = _NOTHING
     defaults: ClassVar[Mapping[str, Any]] = _NOTHING
     last: ClassVar[bool] = False
+    single: ClassVar[bool] = False
     tells_ready: ClassVar[bool] = False
     pauses: ClassVar[PauseSignals | None] = None
 

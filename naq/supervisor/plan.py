@@ -202,4 +202,6 @@ def _project(old: Topology, new: Topology) -> tuple[tuple[str, ...], tuple[str, 
         later.append("project.name")
     if old.socket != new.socket:
         later.append("control.socket")
+    if old.metrics != new.metrics:
+        later.append("control.metrics")
     return now, tuple(later)

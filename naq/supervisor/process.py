@@ -57,6 +57,7 @@ class Command:
         kill_group: stopping means the whole group, and lasts until it is empty.
         identity: who it runs as.
         umask: None leaves it as it is.
+        stdin: a file for standard input; None: nothing can be read.
     """
 
     argv: tuple[str, ...]
@@ -66,6 +67,7 @@ class Command:
     kill_group: bool = True
     identity: Identity = field(default_factory=Identity)
     umask: int | None = None
+    stdin: Path | None = None
 
 
 def spawn(command: Command) -> Process:
@@ -75,11 +77,14 @@ def spawn(command: Command) -> Process:
         SpawnError: no such program or directory, no permission, no file descriptors left, ...
     """
     reader = writer = -1
+    stdin = subprocess.DEVNULL
     try:
+        if command.stdin is not None:
+            stdin = _open(command.stdin)
         reader, writer = os.pipe()
         popen = subprocess.Popen(
             command.argv,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=writer,
             stderr=writer,
             cwd=command.cwd,
@@ -96,8 +101,9 @@ def spawn(command: Command) -> Process:
             os.close(reader)
         raise SpawnError(_why(exc, command)) from exc
     finally:
-        if writer >= 0:
-            os.close(writer)
+        for fd in (writer, stdin):
+            if fd >= 0:
+                os.close(fd)
     try:
         return Process(popen, ExitWatch(popen.pid), output=reader, kill_group=command.kill_group)
     except OSError as exc:
@@ -108,6 +114,13 @@ def spawn(command: Command) -> Process:
         raise SpawnError(f"cannot watch the new process: {exc.strerror}") from exc
 
 
+def _open(path: Path) -> int:
+    """Open a file for reading; a fifo that nobody writes to must not hold us up."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(fd, True)
+    return fd
+
+
 def _why(exc: Exception, command: Command) -> str:
     """Say what was missing. Popen reports a missing directory under the directory's name."""
     program = command.argv[0]
@@ -115,6 +128,8 @@ def _why(exc: Exception, command: Command) -> str:
         return f"cannot start {program!r}: {exc}"
     if exc.filename is not None and os.fspath(exc.filename) == os.fspath(command.cwd):
         return f"cannot start {program!r}: no directory {os.fspath(command.cwd)!r} to run it in"
+    if command.stdin is not None and exc.filename == os.fspath(command.stdin):
+        return f"cannot start {program!r}: stdin: {command.stdin}: {exc.strerror}"
     if exc.errno == errno.ENOENT:
         place = "no such file" if "/" in program else "not found on PATH"
         return f"cannot start {program!r}: {place}"

@@ -241,6 +241,7 @@ class Logging:
 
     format: str = "auto"  # auto | text | json
     level: str = "info"  # of the supervisor's own lines
+    on_slow_sink: str = "drop"  # there is no other way
     buffer: int = 2000  # lines kept per replica
     max_line: int = 16 * 1024
     dir: str | None = None  # a file per replica in it
@@ -272,6 +273,7 @@ class ServiceSpec:
         ready: None where the file says nothing; then the kind decides.
         port: of the first replica; the others follow it. None where there is none.
         options: the keys that belong to the service's type.
+        stdin: a file, or ``null``.
         profiles: those it belongs to; none: to all.
         disabled: it is not started before somebody asks for it.
         rerun: what has completed runs again when its group is restarted.
@@ -288,6 +290,7 @@ class ServiceSpec:
     env: Mapping[str, str | None] = field(default_factory=_nothing)
     env_file: tuple[str, ...] = ()
     cwd: str = "."
+    stdin: str = "null"
     port: int | None = None
     user: str | int | None = None
     group: str | int | None = None
@@ -326,6 +329,7 @@ class Topology:
         groups: by name; a service is in one of them at most.
         hooks: command per event; see ``hooks.py``.
         socket: path of the control socket; None: chosen.
+        metrics: ``host:port`` where numbers may be collected; None: nowhere.
         kinds: what ``type`` may name.
     """
 
@@ -343,6 +347,7 @@ class Topology:
     groups: Mapping[str, GroupSpec] = field(default_factory=_nothing)
     hooks: Mapping[str, tuple[str, ...]] = field(default_factory=_nothing)
     socket: str | None = None
+    metrics: str | None = None
     kinds: Kinds = field(default_factory=_nothing)
 
     def is_active(self, name: str) -> bool:

@@ -29,6 +29,7 @@ from naq.supervisor.lifecycle import State
 from naq.supervisor.limits import MemoryWatch
 from naq.supervisor.logfiles import LogFiles
 from naq.supervisor.logs import LogHub
+from naq.supervisor.metrics import serve_metrics
 from naq.supervisor.preparation import EX_SOFTWARE, Preparation
 from naq.supervisor.rundir import RunDir
 from naq.supervisor.shutdown import stop_all
@@ -222,6 +223,7 @@ class Supervisor:
                     ("the state file", partial(state.keep_written, self.warn)),
                     ("the memory watch", memory.run),
                     ("hooks", partial(self._hooks.run, state.run_id)),
+                    ("metrics", partial(serve_metrics, self.topology, self.board, self.warn)),
                 ):
                     infra.start_soon(self._keep, fn, what)
                 host = self._host(state, lifeline, pumps=pumps, memory=memory)

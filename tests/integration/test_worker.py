@@ -295,6 +295,100 @@ async def slow_at_first_five():
     return attempt
 
 
+# --------------------------------------------------------------------------- pausing
+
+
+async def test_a_paused_worker_finishes_its_jobs_and_leaves_new_ones_to_others(
+    queue, connection, run_worker, eventually
+):
+    async with run_worker(name="paused") as worker:
+        running = await queue.enqueue(until_released)
+        await eventually(lambda: is_running(running))
+        worker.pause()
+        worker.pause()
+        await eventually(lambda: has_no_request(connection))
+        later = await queue.enqueue_many([naq.call(add, i, 1) for i in range(20)])
+        (info,) = await naq.list_workers()
+        assert (info.status, info.jobs) == ("paused", [running.id])
+
+        async with run_worker(name="other"):
+            for number, job in enumerate(later):
+                assert await job.result(timeout=10) == number + 1
+                info = await job.refresh()
+                assert (info.worker, info.attempts) == ("other", 1)
+        RELEASE.set()
+        assert await running.result(timeout=10) == "returned"
+        assert worker.paused
+
+        waiting = await queue.enqueue(add, 1, 1)
+        worker.resume()
+        assert await waiting.result(timeout=10) == 2
+        assert (await naq.list_workers())[0].status in ("idle", "busy")
+
+
+async def test_jobs_that_wait_for_a_slot_go_to_others_when_the_worker_is_paused(
+    connection, run_worker, eventually, monkeypatch
+):
+    """A worker of two queues is given a job more than it has room for."""
+    monkeypatch.setattr("naq._handle.HOLD", 60)
+    async with (
+        naq.Queue("a", connection=connection) as a,
+        naq.Queue("b", connection=connection) as b,
+        run_worker("a", "b", concurrency=1, name="full") as full,
+    ):
+        long = await a.enqueue(nap, 60)
+        await eventually(lambda: is_running(long))
+        job = await b.enqueue(add, 1, 1)
+        await eventually(lambda: is_held(full, job))
+        full.pause()
+        async with run_worker("b", name="free"):
+            assert await job.result(timeout=10) == 2
+            assert (await job.refresh()).worker == "free"
+        await long.cancel()
+
+
+async def test_pause_and_resume_as_fast_as_can_be(queue, run_worker):
+    """Each leaves the intake open or closed, whatever it was in the middle of."""
+    async with run_worker() as worker:
+        for turn in range(20):
+            jobs = await queue.enqueue_many([naq.call(add, i, 1) for i in range(5)])
+            worker.pause()
+            if turn % 2:
+                await anyio.sleep(0.005)
+            worker.resume()
+            for number, job in enumerate(jobs):
+                assert await job.result(timeout=10) == number + 1
+
+
+async def test_a_worker_that_is_paused_before_it_runs_and_stopped_while_it_is(queue, connection):
+    worker = Worker(["default"], connection=connection)
+    worker.pause()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(worker.run)
+        job = await queue.enqueue(add, 1, 1)
+        assert (await naq.list_workers())[0].status == "paused"
+        worker.stop()
+
+    assert await job.status() is JobStatus.PENDING
+
+
+async def until_released():
+    while not RELEASE.is_set():  # noqa: ASYNC110 - set from another loop's test as well
+        await anyio.sleep(0.01)
+    return "returned"
+
+
+async def is_held(worker, job):
+    return worker.held(job.id) is not None
+
+
+async def has_no_request(connection, queue="default"):
+    """The server has no standing request of any worker."""
+    names = connection.names
+    info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
+    return info["num_waiting"] == 0
+
+
 # --------------------------------------------------------------------------- presence
 
 

@@ -243,6 +243,25 @@ def test_workers_are_listed(project):
     assert "HEARTBEAT" in project.run("list-workers").stdout
 
 
+def test_workers_are_paused_and_resumed(project):
+    assert project.run("pause", "worker").returncode == 0
+    try:
+        while {w["status"] for w in project.json("list-workers")} != {"paused"}:
+            pass
+        shown = project.run("ps")
+        assert (shown.returncode, shown.stdout.count("READY (paused)")) == (0, 2)
+        assert [row["paused"] for row in project.json("ps", "worker")] == [True, True]
+        late = project.run("enqueue", "examples.tasks:add", "1", "2", "--job-id", "held-back")
+        assert late.returncode == 0
+        assert project.json("job", "held-back")["status"] == "pending"
+    finally:
+        assert project.run("resume", "worker.1", "worker.2").returncode == 0
+    while project.json("job", "held-back")["status"] != "completed":
+        pass
+    refused = project.run("pause", "nats")
+    assert (refused.returncode, refused.stderr) == (1, "naq: nats: type nats cannot pause\n")
+
+
 def test_services_are_listed(project):
     rows = project.json("ps")
 

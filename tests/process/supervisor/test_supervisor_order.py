@@ -179,3 +179,23 @@ async def test_templates_and_environment_reach_the_program(run_project, tmp_path
         "NOTIFY_SOCKET None",
         "cwd sub-2 arg 9001",
     } <= second
+
+
+@trio_test
+async def test_standard_input_is_empty_or_a_file(run_project, tmp_path):
+    (tmp_path / "s.txt").write_text("from a file\n")
+    os.mkfifo(tmp_path / "pipe")
+    read = {"command": ["sh", "-c", "echo read: $(cat); exec sleep 1000"]}
+    services = {
+        "empty": read,
+        "s": {**read, "stdin": "{service}.txt"},
+        "gone": {**read, "stdin": "gone.txt", "restart": "never"},
+        # A fifo that nobody has opened for writing holds up neither the start nor anything else.
+        "fifo": {"command": ["cat"], "stdin": "pipe", "restart": "never"},
+    }
+    async with run_project(services) as running:
+        await running.lines.wait(r"^s \| read: from a file")
+        await running.lines.wait(r"^empty \| read:$")
+        status = await running.until("gone", "FAILED")
+        assert "gone.txt: No such file" in str(status.last_exit.cause)
+        await running.until("fifo", "READY", "COMPLETED", "FAILED")

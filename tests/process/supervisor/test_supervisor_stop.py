@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import trio
-from supervisor_harness import is_alive, python, trio_test, wait_dead
+from supervisor_harness import PATIENCE, is_alive, python, trio_test, wait_dead
 
 from naq.services import KINDS
 from naq.supervisor import config
@@ -219,6 +222,31 @@ async def test_inside_another_program(tmp_path):
         nursery.cancel_scope.cancel()
     assert [s.state for s in supervisor.board] == ["DOWN", "DOWN"]
     assert wait_dead(pids) == []
+
+
+def test_the_program_in_the_guide(tmp_path):
+    """It runs as it is written there, scales, and leaves nothing behind."""
+    guide = (Path(__file__).parents[3] / "docs" / "supervisor.md").read_text()
+    section = guide.partition("## In another program")[2]
+    program = section.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "supervisor.toml").write_text(
+        "[services.web]\ncommand = ['sh', '-c', 'echo $$ > pid.$NAQ_REPLICA; exec sleep 1000']\n"
+        "ready = { exec = ['sh', '-c', 'test -s pid.{replica}'], period = '20ms' }\n"
+    )
+    wait = "        await supervisor.crew.wait(supervisor.crew.roster, 'ready')\n"
+    assert "        ...\n" in program
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("        ...\n", wait)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    pids = [int((tmp_path / f"pid.{n}").read_text()) for n in (1, 2, 3, 4)]
+    assert wait_dead(pids) == []
+    assert not (tmp_path / ".naq" / "run" / "control.sock").exists()
 
 
 @trio_test

@@ -108,6 +108,16 @@ command = "db"
             "[services.a]\ntype='callable'\nrun='task'\ntarget='a:b'\nwatchdog='1s'",
             "services.a.watchdog: a task has no process of its own",
         ),
+        (
+            "[services.a]\ntype='nats'\n[services.b]\ntype='nats'",
+            "services.b.type: there may be one service of type nats, and a is one",
+        ),
+        ("[control]\nmetrics='9465'\n[services.a]\ncommand='x'", 'metrics: expected "host:port"'),
+        ("[control]\nnats=true\n[services.a]\ncommand='x'", "nats: control over NATS does not"),
+        (
+            "[services.a]\ntype='nats'\nlisten='localhost'",
+            "services.a.listen: expected an IP address",
+        ),
         ("[services.a]\ncommand='x'\nenv_file=['gone']", "a.env_file: gone: no such file"),
         ("[services.a]\ncommand='x'\n[hooks]\non_boom='x'", "hooks.on_boom: unknown key"),
         ("[services.a]\ncommand='x'\n[groups.g]", "groups.g.members: missing"),
@@ -125,6 +135,13 @@ command = "db"
 def test_problems(toml, problem):
     found = problems(toml)
     assert any(problem in text for text in found), found
+
+
+def test_one_of_a_kind_for_each_profile():
+    toml = "[services.a]\ntype='nats'\nprofiles=['dev']\n[services.b]\ntype='nats'\n"
+    assert problems(toml) != []
+    assert parse(toml + "profiles=['prod']").services
+    assert not parse(toml + "disabled=true").is_active("b")
 
 
 def test_a_problem_of_a_base_is_reported_once():
@@ -301,6 +318,9 @@ restart = { backoff = "1m", max_restarts = 10, within = "5m" }
 [services.probed]
 command = "true"
 ready = { exec = ["no-such-probe"] }
+[hooks]
+on_failed = ["no-such-hook", "{service}"]
+on_ready = "true"
 """),
             kinds=KINDS,
             directory=tmp_path,
@@ -313,6 +333,7 @@ ready = { exec = ["no-such-probe"] }
         "services.web.depends_on: db has no `ready`",
         "services.slow.restart: max_restarts = 10 is never reached",
         "services.probed.ready: there is no program 'no-such-probe'",
+        "hooks.on_failed: there is no program 'no-such-hook'",
         "services.web.port: web and db.3 both have port 7002",
         "project.shutdown_timeout: 15 s is less than the 20 s",
     ]
