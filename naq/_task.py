@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from naq import _options
 from naq._names import check_queue
+from naq._schedule_options import SCHEDULE_OPTIONS
+from naq._schedule_options import normalize as normalize_schedule
 from naq.exceptions import ConfigurationError
 from naq.serializers import register
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from naq.job import Job
 
-__all__ = ["Call", "Task", "call", "task"]
+__all__ = ["Call", "Task", "call", "scheduled_tasks", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,6 +142,14 @@ class Task(Generic[P, R]):
         return _functions.enqueue_at_sync(when, self.call(*args, **kwargs), queue_name=self.queue)
 
 
+_scheduled: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {}
+
+
+def scheduled_tasks() -> list[tuple[str, Task[..., Any], dict[str, Any]]]:
+    """Return id, task and options of each schedule that a decorator has declared here."""
+    return [(name, task, options) for name, (task, options) in _scheduled.items()]
+
+
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
@@ -156,18 +166,29 @@ def task(
     ``@naq.task`` or ``@naq.task(queue="mail", max_retries=5, timeout=30)``. In ``json`` mode only
     decorated functions (and those of allowed modules) run.
 
+    With ``cron`` or ``interval``, and the other options of :meth:`naq.Queue.schedule`, it is run
+    again and again, without arguments: each worker that has imported it makes the schedule, under
+    ``schedule_id`` or a name made of module and function.
+
     Raises:
         ConfigurationError: not an option of enqueue, or one that cannot be used.
     """
+    schedule = {name: options.pop(name) for name in SCHEDULE_OPTIONS & options.keys()}
     _check(options)
+    if schedule:
+        normalize_schedule(schedule, now=0.0)
     if "job_id" in options:
         raise ConfigurationError("job_id belongs to one enqueue, not to a task")
     if queue is not None:
         check_queue(queue)
 
     def decorate(decorated: Callable[P, R]) -> Task[P, R]:
-        register(f"{decorated.__module__}:{decorated.__qualname__}")
-        return Task(decorated, queue=queue, options=options)
+        ref = f"{decorated.__module__}:{decorated.__qualname__}"
+        register(ref)
+        made: Task[P, R] = Task(decorated, queue=queue, options=options)
+        if schedule:
+            _scheduled[schedule.get("schedule_id") or ref.replace(".", "-")] = made, schedule
+        return made
 
     return decorate if function is None else decorate(function)
 

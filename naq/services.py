@@ -16,10 +16,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from naq._names import check_queue
+from naq._schedules_table import SchedulesKind
 from naq.exceptions import ConfigurationError
 from naq.supervisor._schema import Choice, Invalid, Key, ListOf, Scalar
 from naq.supervisor._target import TARGET, resolve
-from naq.supervisor._values import BOOLEAN, COMMAND, SIZE, TEXT, command, uses_port, whole
+from naq.supervisor._values import BOOLEAN, COMMAND, DURATION, SIZE, TEXT, command, uses_port, whole
 from naq.supervisor.kinds import Kind, Launch, PauseSignals
 from naq.supervisor.spec import Run
 
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from naq.supervisor.kinds import Kinds, Project, ReplicaContext, TaskStatus
     from naq.supervisor.spec import ServiceSpec
 
-__all__ = ["DEFAULT_TOPOLOGY", "KINDS", "CallableKind", "CommandKind", "NatsKind", "WorkerKind"]
+__all__ = [
+    "DEFAULT_TOPOLOGY",
+    "KINDS",
+    "CallableKind",
+    "CommandKind",
+    "NatsKind",
+    "SchedulerKind",
+    "WorkerKind",
+]
 
 
 _PORT = Scalar(whole(0, 65535), {"type": "integer", "minimum": 0, "maximum": 65535})
@@ -328,8 +337,78 @@ def _worker_name(replica: ReplicaContext) -> str:
     return f"{replica.name}-{socket.gethostname()[:20]}-{secrets.token_hex(2)}"
 
 
+class SchedulerKind(Kind):
+    """``type = "scheduler"``: as many as one likes, in processes or on the supervisor's loop."""
+
+    name: ClassVar[str] = "scheduler"
+    runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
+    keys: ClassVar[Mapping[str, Key]] = {
+        "poll_interval": Key(
+            type=DURATION, default=10.0, doc="how often missed runs are looked for"
+        ),
+        "backend": Key(
+            type=Choice("asyncio", "trio"), default="asyncio", doc="event loop of the process"
+        ),
+        "ha": Key(type=BOOLEAN, default=True, doc="share that looking with other schedulers"),
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """Looking for missed runs all the time would be no better than polling."""
+        if service.options["poll_interval"] < 1:
+            yield "poll_interval", "must be one second or more"
+
+    def launch(self, replica: ReplicaContext) -> Launch:
+        """Run ``naq scheduler``."""
+        options = replica.service.options
+        words = [sys.executable, "-m", "naq", "scheduler", "--instance-id", _worker_name(replica)]
+        words += ["--poll-interval", f"{options['poll_interval']:g}"]
+        words += ["--backend", options["backend"]]
+        if not options["ha"]:
+            words.append("--disable-ha")
+        return Launch(argv=tuple(words), lifeline=True)
+
+    async def run(  # noqa: ASYNC128 - the scheduler calls started()
+        self, replica: ReplicaContext, *, task_status: TaskStatus
+    ) -> None:
+        """Run a scheduler here, on Trio."""
+        import trio
+
+        from naq.scheduler import Scheduler
+        from naq.settings import Settings
+
+        options = replica.service.options
+        scheduler = Scheduler(
+            poll_interval=options["poll_interval"],
+            instance_id=_worker_name(replica),
+            enable_ha=options["ha"],
+            settings=Settings.from_env(replica.env),
+        )
+        stopping = replica.stopping()
+        async with trio.open_nursery() as nursery:
+
+            async def obey() -> None:
+                await stopping.wait()
+                scheduler.stop()
+
+            nursery.start_soon(obey)
+            await scheduler.run(task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+
 KINDS: Kinds = MappingProxyType(
-    {kind.name: kind for kind in (CommandKind, CallableKind, NatsKind, WorkerKind)}
+    {
+        kind.name: kind
+        for kind in (
+            CommandKind,
+            CallableKind,
+            NatsKind,
+            WorkerKind,
+            SchedulerKind,
+            SchedulesKind,
+        )
+    }
 )
 
 # What `naq up` runs where there is no supervisor.toml, in the form of one.
@@ -339,6 +418,7 @@ DEFAULT_TOPOLOGY: Mapping[str, Any] = MappingProxyType(
         "services": {
             "nats": {"type": "nats"},
             "worker": {"type": "worker", "queues": ["default"], "depends_on": ["nats"]},
+            "scheduler": {"type": "scheduler", "run": "task", "depends_on": ["nats"]},
         },
     }
 )

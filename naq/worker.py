@@ -30,6 +30,7 @@ import anyio
 
 from naq import presence
 from naq._control import Control
+from naq._declared import apply_tasks
 from naq._executor import Threads
 from naq._handle import Handler
 from naq._intake import Intake
@@ -210,6 +211,7 @@ class Worker:
             )
             await services.start(announce, name="naq worker presence")
             services.start_soon(self._renew_forever, ack_wait / 3, name="naq worker lease")
+            services.start_soon(apply_tasks, connection, name="naq worker schedules")
             control = Control(self, connection)
             with connection.subscription(connection.names.control(">"), control.on_messages):
                 await self._work(intake, jobs, task_status)

@@ -27,6 +27,7 @@ COMMANDS = {
         ("ps", "supervision:ps", "Show the services that run here."),
         ("down", "supervision:down", "Stop them in order."),
         ("worker", "services:worker", "Run jobs of queues."),
+        ("scheduler", "services:scheduler", "Do for schedules what the server cannot."),
     ],
     "Services of a running project": [
         ("logs", "watching:logs", "Show what they have printed."),

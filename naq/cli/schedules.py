@@ -316,7 +316,11 @@ def _cells(row: dict[str, Any]) -> tuple[object, ...]:
 def _times(row: dict[str, Any]) -> str | None:
     if row["cron"]:
         return row["cron"] if row["timezone"] == "UTC" else f"{row['cron']} {row['timezone']}"
-    return f"every {render.duration(row['interval'])}" if row["interval"] else None
+    return f"every {_span(row['interval'])}" if row["interval"] else None
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:g}s" if seconds < 60 else render.duration(seconds)  # 1s, and not 1.0s
 
 
 def _policy(row: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""``naq worker``: the programs that serve."""
+"""``naq worker``, ``naq scheduler``: the programs that serve."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from naq.cli._common import Common, seconds, settings
 from naq.exceptions import EnvironmentProblemError, NaqException
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     from anyio.abc import TaskStatus
 
+    from naq.scheduler import Scheduler
     from naq.worker import Worker
 
-__all__ = ["worker"]
+    Intake = Mapping[signal.Signals, Callable[[], None]]
+
+__all__ = ["scheduler", "worker"]
 
 log = logging.getLogger("naq.worker")
 
@@ -78,10 +82,48 @@ def worker(
         allow=allow,
         settings=current,
     )
+    _run(described, backend, {signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume})
+    return _leave(0)
+
+
+def scheduler(
+    *,
+    poll_interval: Annotated[str, Parameter(name=["--poll-interval", "-p"])] = "10",
+    instance_id: Annotated[str | None, Parameter(name=["--instance-id", "-i"])] = None,
+    disable_ha: Annotated[bool, Parameter(negative=())] = False,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    common: Common | None = None,
+) -> int:
+    """Do for schedules with a policy what the server cannot. Any number may run, without a leader.
+
+    Args:
+        poll_interval: How often missed runs are looked for: 10, 30s, 1m.
+        instance_id: Unique name of this scheduler. Default: made of host, pid and chance.
+        disable_ha: Look for missed runs each time, whether or not another scheduler just has.
+        backend: Event loop: asyncio (uvloop where there is one) or trio.
+    """
+    from naq.cli import _logs
+    from naq.scheduler import Scheduler
+
+    common = common or Common()
+    current = settings()
+    _logs.configure(common.log_level or current.log_level, current.log_format)
+    faulthandler.enable()
+    described = Scheduler(
+        nats_url=common.nats_url,
+        poll_interval=seconds(poll_interval),
+        instance_id=instance_id,
+        enable_ha=not disable_ha,
+        settings=current,
+    )
+    _run(described, backend, {})
+    return _leave(0)
+
+
+def _run(described: Worker | Scheduler, backend: str, intake: Intake) -> None:
     use_uvloop = backend == "asyncio" and importlib.util.find_spec("uvloop") is not None
     options = {"use_uvloop": True} if use_uvloop else {}
-    anyio.run(partial(_serve, described), backend=backend, backend_options=options)
-    return _leave(0)
+    anyio.run(partial(_serve, described, intake), backend=backend, backend_options=options)
 
 
 def _import(modules: tuple[str, ...]) -> None:
@@ -96,8 +138,8 @@ def _import(modules: tuple[str, ...]) -> None:
             ) from exc
 
 
-async def _serve(described: Worker) -> None:
-    """Run a worker with what surrounds it in a process of its own: signals, a supervisor."""
+async def _serve(described: Worker | Scheduler, intake: Intake) -> None:
+    """Run one of these with what surrounds it in a process of its own: signals, a supervisor."""
     from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 
     async def stop_when_alone() -> None:
@@ -107,7 +149,7 @@ async def _serve(described: Worker) -> None:
 
     problem: NaqException | None = None
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_obey_signals, described)
+        await tasks.start(_obey_signals, described, intake)
         tasks.start_soon(stop_when_alone)
         tasks.start_soon(watchdog_pings)
         try:
@@ -121,7 +163,7 @@ async def _serve(described: Worker) -> None:
 
 
 class _Ready:
-    """Tells the supervisor that the worker takes jobs."""
+    """Tells the supervisor that it takes jobs, or ticks."""
 
     def started(self, value: object = None) -> None:  # noqa: ARG002 - a task status has it
         """Send READY=1."""
@@ -131,9 +173,11 @@ class _Ready:
 
 
 async def _obey_signals(
-    described: Worker, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    described: Worker | Scheduler,
+    intake: Intake,
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    intake = {signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume}
     stopping = (signal.SIGTERM, signal.SIGINT)
     with anyio.open_signal_receiver(*stopping, *intake) as signals:
         task_status.started()

@@ -140,7 +140,7 @@ class _Reader:
         kind = self._kinds.get(name) if isinstance(name, str) else None
         if kind is None:
             try:
-                Choice(*self._kinds).parse(name, here)
+                Choice(*(n for n, k in self._kinds.items() if not k.table)).parse(name, here)
             except Invalid as exc:
                 here.at("type").report(str(exc))
         elif any(other != name for other in found):

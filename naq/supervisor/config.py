@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,10 @@ from naq.supervisor._schema import Invalid, Key, Scalar, Table, Where
 from naq.supervisor.spec import GroupSpec, Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from naq.supervisor.kinds import Kinds
+    from naq.supervisor.kinds import Kind, Kinds
     from naq.supervisor.spec import ServiceSpec
 
 __all__ = ["TOP", "edges", "load", "parse", "read", "select"]
@@ -94,8 +95,12 @@ def parse(
     problems: list[str] = []
     where = Where(file, problems)
     # Services have keys that only their type knows, so they are read one by one.
-    top = TOP.parse({k: v for k, v in document.items() if k != "services"}, where)
+    with_table = [kind for kind in kinds.values() if kind.table]
+    others = {"services", *(kind.table for kind in with_table)}
+    top = TOP.parse({k: v for k, v in document.items() if k not in others}, where)
     written = document.get("services", {})
+    for kind in with_table:
+        written = _with_implied(written, kind, document, directory, where)
     services = read_services(written, top.get("defaults", {}), kinds, where)
     resolve_dependencies(services, {*written} if services else set(), where.at("services"))
     project = PROJECT.finish(top.get("project", {}))
@@ -123,6 +128,34 @@ def parse(
     if problems:
         raise ConfigurationError(*problems)
     return _activate(topology, tuple(profiles))
+
+
+def _with_implied(
+    written: Any, kind: type[Kind], document: Mapping[str, Any], directory: Path, where: Where
+) -> Any:
+    """Return the services with the one that comes of a kind's own table."""
+    table, type_ = kind.table, kind.table_type
+    assert table is not None
+    assert type_ is not None
+    here = where.at(table)
+    before = len(where.problems)
+    try:
+        finished = type_.finish(type_.parse(document.get(table, {}), here))
+    except Invalid as exc:
+        here.report(str(exc))
+        return written
+    if len(where.problems) == before:
+        for entry, problem in kind.check_table(finished):
+            here.at(entry).report(problem)
+    if len(where.problems) != before or not isinstance(written, Mapping):
+        return written
+    implied = kind.imply(finished, written, directory)
+    if implied is None:
+        return written
+    if table in written:
+        where.at("services").at(table).report(f"choose another name: [{table}] runs under this one")
+        return written
+    return {**written, table: implied}
 
 
 def select(topology: Topology, names: Iterable[str], *, dependencies: bool = True) -> Topology:

@@ -24,6 +24,8 @@ def schema(kinds: Kinds) -> dict[str, Any]:
     """Return a JSON Schema (draft 2020-12) of supervisor files with these kinds of services."""
     services: list[dict[str, Any]] = []
     for name, kind in kinds.items():
+        if kind.table:
+            continue  # nobody writes such a service
         table = dict(Table({**SERVICE, **kind.keys}).schema)
         properties = dict(table["properties"])
         properties["type"] = {"const": name, "description": "kind of service"}
@@ -37,13 +39,14 @@ def schema(kinds: Kinds) -> dict[str, Any]:
     top = dict(TOP.schema)
     top["properties"] = {
         **top["properties"],
+        **{k.table: k.table_type.schema for k in kinds.values() if k.table and k.table_type},
         "services": {
             "type": "object",
             "minProperties": 1,
             "patternProperties": {"^x-": {}},
             "additionalProperties": {
                 "type": "object",
-                "properties": {"type": {"enum": list(kinds)}},
+                "properties": {"type": {"enum": [n for n, k in kinds.items() if not k.table]}},
                 "allOf": services,
             },
         },

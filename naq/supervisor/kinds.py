@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import trio
 
-    from naq.supervisor._schema import Key
+    from naq.supervisor._schema import Key, Type
     from naq.supervisor.spec import ServiceSpec
 
 __all__ = ["Kind", "Kinds", "Launch", "PauseSignals", "Project", "ReplicaContext", "Switch"]
@@ -184,6 +184,9 @@ class Kind:
         defaults: common keys in the form of the file, below ``[defaults]``.
         last: others stand on it: it is stopped after all services it does not itself depend on.
         single: there may be only one service of it.
+        table: name of a table of the file that is for this kind; one service of it comes of that,
+            by the same name.
+        table_type: what that table may hold.
         tells_ready: it knows when its services are ready where the file says nothing.
         pauses: ``naq pause`` means something to it: a process gets these signals, a task looks at
             ``ReplicaContext.paused``. None: it cannot pause.
@@ -195,8 +198,32 @@ class Kind:
     defaults: ClassVar[Mapping[str, Any]] = _NOTHING
     last: ClassVar[bool] = False
     single: ClassVar[bool] = False
+    table: ClassVar[str | None] = None
+    table_type: ClassVar[Type | None] = None
     tells_ready: ClassVar[bool] = False
     pauses: ClassVar[PauseSignals | None] = None
+
+    @classmethod
+    def check_table(cls, entries: Any) -> Iterable[tuple[str, str]]:
+        """Yield ``(entry, problem)`` for what is wrong with entries of :attr:`table`."""
+        _ = entries
+        return ()
+
+    @classmethod
+    def imply(
+        cls,
+        entries: Any,  # noqa: ARG003
+        services: Mapping[str, Any],  # noqa: ARG003
+        directory: Path,  # noqa: ARG003
+    ) -> Mapping[str, Any] | None:
+        """Return the service that comes of :attr:`table`, as it would be written; None for none.
+
+        Args:
+            entries: the table; what it would be if it were empty, where it is not there.
+            services: the written table of services.
+            directory: the project's.
+        """
+        return None
 
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
