@@ -227,7 +227,8 @@ def run_message(record: ScheduleRecord, due: float, *, delay: float = 0.0) -> Jo
     return msgspec.structs.replace(
         record.job,
         id=run_id(record.id, due),
-        enqueued_at=time.time(),
+        # Somebody's clock may be behind the server's; by that one it is time.
+        enqueued_at=max(time.time(), due),
         due_at=due + delay,
         expires_at=expires,
     )

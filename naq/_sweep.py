@@ -104,13 +104,16 @@ class Sweep:
             for info in found:
                 queue = names.queue_of_consumer(info["name"])
                 if queue is not None:
-                    await self._restore(queue, info["ack_floor"]["stream_seq"])
+                    # What is given up does not move the floor. But where nothing is in anybody's
+                    # hands, all that was delivered is settled.
+                    known = info["ack_floor"] if info["num_ack_pending"] else info["delivered"]
+                    await self._restore(queue, known["stream_seq"])
             offset += len(found)
             if not found or offset >= answer["total"]:
                 return
 
     async def _restore(self, queue: str, settled: int) -> None:
-        """Store again what lies before a consumer's floor: all of that was settled for it."""
+        """Store again what lies before a sequence: all of that is settled for the consumer."""
         names = self._connection.names
         while True:
             stored, _ = await self._connection.first(names.jobs_stream, names.queue_filter(queue))
