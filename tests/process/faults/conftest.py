@@ -134,6 +134,22 @@ def start_worker(env, tmp_path):
 
 
 @pytest.fixture
+def start_scheduler(env, tmp_path):
+    """``start_scheduler("--instance-id", "a")``: a scheduler process that takes ticks."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "naq", "scheduler", "--poll-interval", "1", *arguments]
+        program = Program(command, env, tmp_path)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.close()
+
+
+@pytest.fixture
 def notes(tmp_path):
     """Where jobs leave a line per run; ``notes.lines()`` reads them."""
 

@@ -17,6 +17,11 @@ def _note(path, text):
     os.close(descriptor)
 
 
+def note_run(path):
+    """Leave behind which run of a schedule this is."""
+    _note(path, naq.current_job().id)
+
+
 async def noted(path, text):
     _note(path, text)
     return text

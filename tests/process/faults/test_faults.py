@@ -9,18 +9,13 @@ import sys
 import anyio
 import pytest
 from fault_jobs import kill_at_first, noted, noted_in_a_thread, noted_slowly
+from fault_waits import until
 
 import naq
 from naq.deadletters import DeadLetters
 from naq.exceptions import JobExecutionError, NaqConnectionError, ServerRefusedError
 
 pytestmark = pytest.mark.process
-
-
-async def until(check, timeout=30):
-    with anyio.fail_after(timeout):
-        while not check():  # noqa: ASYNC110 - a file tells nobody
-            await anyio.sleep(0.02)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
