@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import naq
-from benchmarks import startup, throughput
+from benchmarks import schedules, startup, throughput
 from naq.server import find_binary
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,7 +35,9 @@ def main():
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="of each measurement")
-    runs = parser.parse_args().runs
+    parser.add_argument("--only", help="measurements with this in their title")
+    arguments = parser.parse_args()
+    runs = arguments.runs
     found = {}
     console = Console()
     measurements = [
@@ -45,9 +47,13 @@ def main():
         ],
         ("enqueue", lambda: run(throughput.enqueue, runs)),
         ("latency", lambda: run(throughput.latency, runs)),
+        ("schedules at rest", lambda: run(schedules.at_rest, 1)),
+        ("lateness of schedules", lambda: run(schedules.lateness, 1)),
         ("start-up", lambda: startup.version(runs) | startup.up(runs)),
     ]
     for title, measure in measurements:
+        if arguments.only and arguments.only not in title:
+            continue
         with console.status(f"measuring: {title}"):
             found |= measure()
     report(console, found, runs)

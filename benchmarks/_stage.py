@@ -36,9 +36,18 @@ class Stage:
         self.url = url
         self.pid = pid
 
-    @contextmanager
     def worker(self, *, backend, concurrency=32, uvloop=True):
         """Run a worker in a process of its own; yield its pid once it takes jobs."""
+        command = ["worker", "default", "--backend", backend, "--concurrency", str(concurrency)]
+        return self.program(*command, uvloop=uvloop)
+
+    def scheduler(self):
+        """Run a scheduler in a process of its own; yield its pid once it takes ticks."""
+        return self.program("scheduler")
+
+    @contextmanager
+    def program(self, *arguments, uvloop=True):
+        """Run a naq command that serves; yield its pid once it is ready."""
         with (
             tempfile.TemporaryDirectory() as home,
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready,
@@ -51,8 +60,7 @@ class Stage:
                 "NOTIFY_SOCKET": f"{home}/notify",
                 "PYTHONPATH": str(ROOT),
             }
-            command = [sys.executable, "-m", "naq", "worker", "default", "--backend", backend]
-            command += ["--concurrency", str(concurrency), "--log-level", "error"]
+            command = [sys.executable, "-m", "naq", *arguments, "--log-level", "error"]
             if not uvloop:
                 command[2] = "benchmarks._no_uvloop"
             process = subprocess.Popen(command, env=env)

@@ -154,7 +154,7 @@ class Advance:
         last = run_id(record.id, runs[-1]) if runs else ""
         changed = advanced(record, due, runs=runs, last_job=last)
         if record.timing.drifts and runs:
-            changed = msgspec.structs.replace(changed, anchor=runs[-1])
+            changed = msgspec.structs.replace(changed, anchor=runs[-1]).timed()
         await self._arm_again(record, changed, now)
         if changed != record:
             stored = await self.records.put(changed, seq)

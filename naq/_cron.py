@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from croniter import CroniterBadDateError, CroniterError, croniter
 
@@ -51,6 +51,7 @@ _RANGES = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _PART = re.compile(r"[0-9a-z*?][0-9a-z#-]*(/[0-9]+)?", re.IGNORECASE)
 _NTH = re.compile(r"l[0-7a-z]+|.*#.*", re.IGNORECASE)
 _DAY, _WEEKDAY = 3, 5
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 class Cron:
@@ -65,7 +66,7 @@ class Cron:
 
     def __init__(self, text: str, fields: list[str]) -> None:
         self.text = text
-        values = [_values(text, index, field) for index, field in enumerate(fields)]
+        values = _expanded(text, fields)
         stars = [_is_star(field) for field in fields]
         nth = [part for part in fields[_WEEKDAY].split(",") if _NTH.fullmatch(part)]
         last_day = "l" in fields[_DAY].lower()
@@ -77,12 +78,10 @@ class Cron:
         self.every_hour = stars[2] or len(values[2]) == 24
         written = ["*" if star else _joined(v) for star, v in zip(stars, values, strict=True)]
         self.pattern = None if nth or last_day else " ".join(written)
+        self._alternatives = list(_alternatives(fields, written, stars, nth))
         self._lock = threading.Lock()
-        self._steppers = [
-            croniter(" ".join(one), 0, second_at_beginning=True)
-            for one in _alternatives(fields, written, stars, nth)
-        ]
-        if self._wall(0.0) is None:
+        self._steppers: list[croniter] = []
+        if not (nth or last_day) and stars[_WEEKDAY] and not _exists(values):
             raise ConfigurationError(f"cron={text!r}: there is no such day")
 
     def __repr__(self) -> str:
@@ -133,6 +132,11 @@ class Cron:
         """Return the first wall time after another one, as if it were UTC."""
         best: float | None = None
         with self._lock:
+            if not self._steppers:
+                self._steppers = [
+                    croniter(" ".join(one), 0, second_at_beginning=True)
+                    for one in self._alternatives
+                ]
             for stepper in self._steppers:
                 try:
                     found = stepper.get_next(float, start_time=after)
@@ -170,8 +174,34 @@ def parse(text: str) -> Cron:
     return Cron(text, fields if len(fields) == 6 else ["0", *fields])
 
 
-def _values(text: str, index: int, field: str) -> list[int]:
-    """Return the numbers a field stands for (``L`` and ``#`` excepted), or say what is wrong."""
+def _expanded(text: str, fields: list[str]) -> list[list[int]]:
+    """Return the numbers each field stands for (``L`` and ``#`` excepted), or say what is wrong."""
+    for index, field in enumerate(fields):
+        _check_form(text, index, field)
+    try:
+        expanded, _nth = croniter.expand(" ".join(fields), second_at_beginning=True)
+    except (CroniterError, ValueError, KeyError):
+        for index, field in enumerate(fields):
+            _check_alone(text, index, field)
+        raise ConfigurationError(f"cron={text!r}: is not understood") from None
+    # croniter keeps the seconds last.
+    return [_numbers(found, index) for index, found in enumerate([expanded[5], *expanded[:5]])]
+
+
+def _exists(values: list[list[int]]) -> bool:
+    """Whether one of the months ever has one of the days."""
+    return min(values[_DAY]) <= max(_LONGEST[month - 1] for month in values[4])
+
+
+def _numbers(found: list[Any], index: int) -> list[int]:
+    low, high = _RANGES[index]
+    if "*" in found:
+        return list(range(low, high + 1))
+    return sorted({int(value) for value in found if value != "l"})
+
+
+def _check_form(text: str, index: int, field: str) -> None:
+    """Refuse what croniter would take, and we do not."""
     name = _FIELDS[index]
     for part in field.split(","):
         if not _PART.fullmatch(part):
@@ -189,18 +219,16 @@ def _values(text: str, index: int, field: str) -> list[int]:
             raise ConfigurationError(
                 f"cron={text!r}: {name}: {part!r} begins after its end; write two ranges"
             )
+
+
+def _check_alone(text: str, index: int, field: str) -> None:
     alone = ["*"] * 6
     alone[index] = field
     try:
-        expanded, _nth = croniter.expand(" ".join(alone), second_at_beginning=True)
+        croniter.expand(" ".join(alone), second_at_beginning=True)
     except (CroniterError, ValueError, KeyError) as exc:
+        name = _FIELDS[index]
         raise ConfigurationError(f"cron={text!r}: {name}: {field!r} is not understood") from exc
-    # croniter keeps the seconds last.
-    found = expanded[5 if index == 0 else index - 1]
-    low, high = _RANGES[index]
-    if "*" in found:
-        return list(range(low, high + 1))
-    return sorted({int(value) for value in found if value != "l"})
 
 
 def _span(index: int) -> int:

@@ -83,7 +83,10 @@ def advanced(
         changed = msgspec.structs.replace(changed, last_run=runs[-1], last_job=last_job)
     if record.next_at is not None and due.runs and record.interval is not None:
         changed = msgspec.structs.replace(changed, anchor=record.next_at)
+    changed = changed.timed()
     spent = record.repeat is not None and changed.runs >= record.repeat
     if spent or changed.next_run is None:
-        changed = msgspec.structs.replace(changed, status=ScheduleStatus.FINISHED, next_at=None)
+        changed = msgspec.structs.replace(
+            changed, status=ScheduleStatus.FINISHED, next_at=None, next_run=None
+        )
     return changed

@@ -51,8 +51,10 @@ class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
     ``job`` is what each run is made of; ``expires_in`` counts from a run's due time. ``cursor``:
     everything due up to then is settled. ``next_at``: the next run is then, whatever the timing
-    says. ``pending``: runs that are decided and may not be queued yet. ``revision`` grows when the
-    timing changes, so that an alarm set before is known for what it is.
+    says. ``next_run``: when it is due next, None if it is not active; it follows from the rest
+    (:meth:`timed`) and is kept so that a list of thousands needs no calendar. ``pending``: runs
+    that are decided and may not be queued yet. ``revision`` grows when the timing changes, so that
+    an alarm set before is known for what it is.
     """
 
     id: str
@@ -77,6 +79,7 @@ class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     anchor: float = 0.0
     cursor: float = 0.0
     next_at: float | None = None
+    next_run: float | None = None
     runs: int = 0
     missed: int = 0
     last_run: float | None = None
@@ -107,12 +110,13 @@ class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
             and self.timing.pattern is not None
         )
 
-    @property
-    def next_run(self) -> float | None:
-        """When it is due next; None if it is not active."""
+    def timed(self) -> ScheduleRecord:
+        """Return it with ``next_run`` as it follows from the rest."""
         if self.status is not ScheduleStatus.ACTIVE:
-            return None
-        return self.next_at if self.next_at is not None else self.timing.next(self.cursor)
+            due = None
+        else:
+            due = self.next_at if self.next_at is not None else self.timing.next(self.cursor)
+        return self if due == self.next_run else msgspec.structs.replace(self, next_run=due)
 
     def definition(self) -> tuple[object, ...]:
         """Return what makes it this schedule, without how far it has come."""

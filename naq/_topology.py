@@ -90,6 +90,11 @@ async def ensure_streams(connection: Connection) -> None:
         ServerRefusedError: the server does not let us create one.
         NaqConnectionError: no answer in time.
     """
+    names = connection.names
+    if {names.jobs_stream, names.results_stream, f"KV_{names.workers_bucket}"} <= (
+        connection.declared
+    ):
+        return
     for wanted in _streams(connection):
         name = wanted["name"]
         if name not in connection.declared:

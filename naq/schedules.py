@@ -69,6 +69,7 @@ def new_record(
         record = msgspec.structs.replace(record, id=_made_id(record))
     if record.plain and record.start is not None and record.start > now:
         record = msgspec.structs.replace(record, next_at=record.timing.next(now))
+    record = record.timed()
     if record.next_run is None:
         raise ConfigurationError("it is never due between start and end")
     return record
@@ -156,8 +157,7 @@ class Schedules:
         await ensure_streams(self._connection)
         found = [self._or_failed(stored) for stored in await self._records.changed()]
         never = float("inf")
-        due = {record.id: record.next_run for record in found}
-        return sorted(found, key=lambda r: (never if due[r.id] is None else due[r.id], r.id))
+        return sorted(found, key=lambda r: (never if r.next_run is None else r.next_run, r.id))
 
     def _or_failed(self, stored: Stored) -> ScheduleRecord:
         try:
@@ -199,7 +199,7 @@ class Schedules:
             if fields is None:
                 return record
             revision = record.revision + 1
-            changed = msgspec.structs.replace(record, **fields, revision=revision)
+            changed = msgspec.structs.replace(record, **fields, revision=revision).timed()
             if changed.status is ScheduleStatus.ACTIVE and changed.next_run is None:
                 raise ConfigurationError("it would never be due again")
             stored = await self._records.put(changed, seq)
@@ -289,7 +289,7 @@ def _merged(there: ScheduleRecord | None, wanted: ScheduleRecord) -> ScheduleRec
         mine, theirs = wanted.timing, there.timing
         if _same_times(mine, theirs):
             kept |= {name: getattr(there, name) for name in ("anchor", "cursor", "next_at")}
-    return msgspec.structs.replace(wanted, **kept)
+    return msgspec.structs.replace(wanted, **kept).timed()
 
 
 def _same_times(mine: Any, theirs: Any) -> bool:

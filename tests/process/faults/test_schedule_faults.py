@@ -27,8 +27,8 @@ KILLING = 60
 
 def due_times(lines):
     """The due times of the runs that left a line each."""
-    moments = [datetime.strptime(line[-16:], "%Y%m%dT%H%M%SZ") for line in lines]
-    return [int(moment.replace(tzinfo=UTC).timestamp()) for moment in moments]
+    moments = [datetime.strptime(f"{line[-16:-1]}+0000", "%Y%m%dT%H%M%S%z") for line in lines]
+    return [int(moment.timestamp()) for moment in moments]
 
 
 @pytest.mark.timeout(180)
