@@ -13,6 +13,7 @@ from schedule_notes import note, ran
 import naq
 from examples.tasks import add, nap
 from naq import _functions
+from naq._advance import _jitter
 from naq._schedule import ScheduleStatus, run_id
 from naq._sweep import Sweep
 from naq.exceptions import ConfigurationError, SerializationError
@@ -105,13 +106,14 @@ async def test_jitter_delays_each_run_by_its_own_time(queue, run_worker, run_sch
     made = await queue.schedule(note, key, cron=EVERY_SECOND, jitter=0.8, repeat=3)
     async with run_worker(), run_scheduler():
         await count(key, 3)
-    late = []
+    delays = []
     for job_id, began in ran[key]:
         text = job_id.removeprefix(f"{made.id}-")
-        due = datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-        late.append(round(began - due, 2))
-    assert len(set(late)) == 3
-    assert all(seconds >= 0 for seconds in late)
+        due = datetime.strptime(f"{text[:-1]}+0000", "%Y%m%dT%H%M%S%z").timestamp()
+        delays.append(_jitter(made.record, due))
+        assert began - due >= delays[-1] - 0.05
+    assert len(set(delays)) == 3
+    assert all(0 <= delay <= 0.8 for delay in delays)
 
 
 async def test_overlap_skip_leaves_out_what_would_run_beside(  # noqa: PLR0917

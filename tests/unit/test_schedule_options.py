@@ -87,7 +87,9 @@ def test_from_cron_to_interval_and_back():
     assert (back["interval"], back["cursor"]) == (None, now)
 
 
-def test_a_task_declares_its_schedule():
+def test_a_task_declares_its_schedule(monkeypatch):
+    monkeypatch.setattr("naq._task._scheduled", {})
+
     @naq.task(queue="mail", cron="0 7 * * *", timezone="Europe/Berlin", schedule_id="t1", timeout=5)
     def report():
         return 1

@@ -301,8 +301,8 @@ def test_every_key_is_in_the_guide():
     assert missing == []
 
 
-def test_the_built_in_topology_names_nats_and_a_worker():
-    assert set(DEFAULT_TOPOLOGY["services"]) == {"nats", "worker"}
+def test_the_built_in_topology_names_nats_a_worker_and_a_scheduler():
+    assert set(DEFAULT_TOPOLOGY["services"]) == {"nats", "worker", "scheduler"}
 
 
 # ------------------------------------------------------------------ values
