@@ -329,6 +329,8 @@ def _cells(row: dict[str, Any], *, wide: bool) -> list[object]:
         state += " (want DOWN)"
     if row["paused"]:
         state += " (paused)"
+    if row.get("retry_in_s") is not None:
+        state += f" (next try in {render.duration(row['retry_in_s'])})"
     if row["detail"]:
         state += f": {row['detail']}"
     uptime, rss, cpu = row["uptime_s"], row["rss_bytes"], row["cpu_percent"]

@@ -175,10 +175,12 @@ def test_reload_by_command_and_by_signal(project, tmp_path):
     assert after["web.1"]["pid"] != before["web.1"]["pid"]
     assert after["db"]["pid"] == before["db"]["pid"]
 
-    file.write_text("[services.web]\ncomand = 'x'\n")
+    file.write_text("[services.web]\ncomand = 'x'\nreplcas = 2\n")
     bad = naq(tmp_path, "reload")
     assert bad.returncode == 78
-    assert "services.web.comand: unknown key" in bad.stderr
+    first, second = bad.stderr.splitlines()
+    assert "services.web.comand: unknown key" in first
+    assert "services.web.replcas: unknown key" in second
     project.signal(signal.SIGHUP)
     project.wait("not reloaded, nothing has changed: .*comand: unknown key")
     assert rows(tmp_path)["web.1"]["pid"] == after["web.1"]["pid"]
