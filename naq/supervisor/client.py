@@ -23,7 +23,6 @@ __all__ = ["EX_NOT_RUNNING", "Client", "connect"]
 
 EX_NOT_RUNNING = 3
 EX_NO_SERVICE = 66  # EX_NOINPUT of sysexits.h
-EX_CONFIG = 78
 _EXIT_CODES = {"unknown-service": EX_NO_SERVICE}
 _DEFAULT = -1.0  # as the connection was made with
 _UCRED = struct.Struct("iII")  # pid, uid, gid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -139,7 +140,8 @@ def test_events_of_the_past(project, tmp_path):
         "EXITED",
         "COMPLETED",
     ]
-    assert "once EXITED -> COMPLETED (exit code 0)" in naq(tmp_path, "events").stdout
+    shown = naq(tmp_path, "events").stdout
+    assert re.search(r"once EXITED -> COMPLETED \(after \d+ms; exit code 0\)", shown)
 
 
 def test_a_client_that_stops_reading_slows_nobody_and_is_told_what_it_missed(up, tmp_path):
@@ -210,7 +212,14 @@ def test_run_has_the_environment_and_the_directory_of_the_service(project, tmp_p
     assert (alone.stdout, alone.returncode) == ("1\n", 0)
 
 
-def test_graph_with_times(project, tmp_path):
+def test_graph_with_times(up, tmp_path):
+    running = up(
+        "[services.once]\ncommand = 'sleep 0.4'\noneshot = true\n"
+        "[services.web]\ncommand = 'sleep 1000'\ndepends_on = ['once']\n"
+        "[services.other]\ncommand = 'sleep 1000'\n"
+    )
+    running.wait("all services are up")
     shown = naq(tmp_path, "graph", "--timing").stdout
-    assert "db " in shown.splitlines()[0]
-    assert "\ncritical chain: " in shown
+    # A oneshot takes as long as it runs, for that is what others wait for.
+    assert int(re.search(r"^once (\d+)ms$", shown, re.MULTILINE)[1]) >= 400
+    assert "\ncritical chain: once -> web (" in shown
