@@ -146,7 +146,7 @@ def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: F
 
     _some(services)
     with connect() as client, render.busy(f"stopping {', '.join(services)}"):
-        client.request(
+        outcome = client.request(
             "stop",
             patience=None,
             services=list(services),
@@ -154,7 +154,7 @@ def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: F
             wait=not no_wait,
             **_until(timeout),
         )
-    return 0
+    return report(outcome)
 
 
 def restart(
