@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench format clean
+.PHONY: help up test check bench bench-supervisors format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A virtual environment with naq (editable) and everything tests and checks need.
 $(STAMP): pyproject.toml
@@ -32,6 +32,9 @@ check: $(STAMP) ## Lint, layers and types
 
 bench: $(STAMP) ## Measure throughput, latency and start-up on this machine
 	@$(BIN)/python -m benchmarks
+
+bench-supervisors: $(STAMP) ## The same of naq up beside circus, supervisord and honcho (from PyPI)
+	@$(BIN)/python -m benchmarks.supervisors
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -144,7 +144,7 @@ def restarts_growth(peer, number=500):
     with running(peer, 5) as (process, mark, *_):
         time.sleep(SETTLE)
         found = []
-        for rounds in (300, number):  # the first ones fill what is kept: lines, events
+        for rounds in (1500, number):  # the first ones fill what is kept: 2,000 lines, events
             for _ in range(rounds):
                 victim = min(sleepers(mark))
                 os.kill(victim, signal.SIGKILL)
@@ -171,29 +171,35 @@ def ps_time(peer, runs=15):
     return {"ps_s": statistics.median(took)}
 
 
-# Prints 20 lines a second for some seconds, then says what its slowest print took.
+# Prints 20 lines a second for some seconds, then says what each print took.
 TALKER = """
 import os, sys, time
-worst, end = 0.0, time.monotonic() + 6
+took, end = [], time.monotonic() + 6
 while time.monotonic() < end:
     began = time.monotonic()
     os.write(1, b"x" * 200 + b"\\n")
-    worst = max(worst, time.monotonic() - began)
+    took.append(time.monotonic() - began)
     time.sleep(0.05)
-open(f"worst.{os.environ['NAQ_REPLICA']}", "w").write(str(worst))
+name = f"took.{os.environ['NAQ_REPLICA']}"
+with open(name + ".new", "w") as file:
+    file.write("\\n".join(map(str, took)))
+os.rename(name + ".new", name)
 time.sleep(1000)
 """
 
 
 def stalled_client(peer, number=200):
-    """The slowest print of 200 children, with and without a ``logs -f`` that does not read."""
+    """What a print costs 200 children (p99.9), with and without a ``logs -f`` that does not read.
+
+    Not the slowest one of all: that is 200 processes on a few processors, whoever reads them.
+    """
     return {
-        "worst_print_s": worst_print(peer, number, stalled=False),
-        "worst_print_with_a_stalled_client_s": worst_print(peer, number, stalled=True),
+        "print_s": print_time(peer, number, stalled=False),
+        "print_with_a_stalled_client_s": print_time(peer, number, stalled=True),
     }
 
 
-def worst_print(peer, number, *, stalled):
+def print_time(peer, number, *, stalled):
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "talk.py").write_text(TALKER)
@@ -207,8 +213,12 @@ def worst_print(peer, number, *, stalled):
                     link.connect(str(path))
                     request = {"v": 1, "id": 1, "cmd": "logs", "args": {"follow": True}}
                     link.sendall(json.dumps(request).encode() + b"\n")
-                until(lambda: len(list(directory.glob("worst.*"))) == number)
-            time.sleep(0.1)
-            return max(float(file.read_text() or 0) for file in directory.glob("worst.*"))
+                until(lambda: len(list(directory.glob("took.*[0-9]"))) == number)
+            took = [
+                float(line)
+                for file in directory.glob("took.*[0-9]")
+                for line in file.read_text().splitlines()
+            ]
+            return sorted(took)[int(len(took) * 0.999)]
         finally:
             stop(process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from naq.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "EX_CONFIG",
@@ -30,6 +31,7 @@ __all__ = [
     "EX_UNAVAILABLE",
     "ago",
     "broken_pipe",
+    "busy",
     "error",
     "line",
     "print_json",
@@ -54,6 +56,19 @@ def say(text: object = "") -> None:
 def line(text: str) -> None:
     """Print one line about what is going on to stderr."""
     print(f"naq: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show on a terminal that something is waited for; nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(text)):
+        yield
 
 
 def error(exc: BaseException, *, debug: bool = False) -> int:

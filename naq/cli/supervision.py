@@ -93,7 +93,9 @@ def down(*, timeout: Duration = None, now: Flag = False) -> int:
     patience = seconds(timeout)
     with connect() as client:
         pid = client.request("down", timeout=patience, now=now)["pid"]
-        if not client.wait_gone(_NO_DEADLINE if patience is None else patience + _MARGIN):
+        with render.busy("stopping"):
+            gone = client.wait_gone(_NO_DEADLINE if patience is None else patience + _MARGIN)
+        if not gone:
             raise SupervisorError(f"still running (pid {pid}); `naq down --now` kills its services")
     return 0
 
@@ -123,9 +125,11 @@ def start(
         )
         if not wait:
             return 0
-        return report(
-            client.request("wait", patience=None, services=names, goal="ready", **_until(timeout))
-        )
+        with render.busy(f"waiting for {', '.join(names)}"):
+            outcome = client.request(
+                "wait", patience=None, services=names, goal="ready", **_until(timeout)
+            )
+    return report(outcome)
 
 
 def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: Flag = False) -> int:
@@ -141,8 +145,8 @@ def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: F
     from naq.supervisor.client import connect
 
     _some(services)
-    with connect() as client:
-        client.request(
+    with connect() as client, render.busy(f"stopping {', '.join(services)}"):
+        outcome = client.request(
             "stop",
             patience=None,
             services=list(services),
@@ -150,7 +154,7 @@ def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: F
             wait=not no_wait,
             **_until(timeout),
         )
-    return 0
+    return report(outcome)
 
 
 def restart(
@@ -178,7 +182,7 @@ def restart(
     from naq.supervisor.client import connect
 
     _some(services)
-    with connect() as client:
+    with connect() as client, render.busy(f"restarting {', '.join(services)}"):
         outcome = client.request(
             "restart",
             patience=None,
@@ -204,7 +208,7 @@ def scale(*numbers: str, wait: Flag = False, timeout: Duration = None) -> int:
     from naq.supervisor.client import connect
 
     _some(numbers)
-    with connect() as client:
+    with connect() as client, render.busy(f"scaling {', '.join(numbers)}"):
         outcome = client.request(
             "scale", patience=None, replicas=assignments(numbers), wait=wait, **_until(timeout)
         )
@@ -260,12 +264,12 @@ def wait(
     """
     from naq.supervisor.client import connect
 
-    with connect() as client:
-        return report(
-            client.request(
-                "wait", patience=None, services=list(services), goal=for_, **_until(timeout)
-            )
+    text = f"waiting until {', '.join(services) or 'all services'}: {for_}"
+    with connect() as client, render.busy(text):
+        outcome = client.request(
+            "wait", patience=None, services=list(services), goal=for_, **_until(timeout)
         )
+    return report(outcome)
 
 
 def pause(*services: str) -> int:
@@ -329,6 +333,8 @@ def _cells(row: dict[str, Any], *, wide: bool) -> list[object]:
         state += " (want DOWN)"
     if row["paused"]:
         state += " (paused)"
+    if row.get("retry_in_s") is not None:
+        state += f" (next try in {render.duration(row['retry_in_s'])})"
     if row["detail"]:
         state += f": {row['detail']}"
     uptime, rss, cpu = row["uptime_s"], row["rss_bytes"], row["cpu_percent"]

@@ -35,6 +35,8 @@ __all__ = [
 # What only a process of its own can have.
 _PROCESS_ONLY = ("user", "group", "umask", "stop_pre", "watchdog", "stdin")
 
+_LIMITS_OF_A_PROCESS = ("max_memory", "nofile", "nice")
+
 
 def edges(services: Mapping[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
     """Return the graph of ``depends_on``."""
@@ -63,6 +65,9 @@ def inconsistencies(spec: ServiceSpec, written: Mapping[str, object]) -> Iterabl
         for key in _PROCESS_ONLY:
             if key in written:
                 yield key, "a task has no process of its own for that"
+        for key in _LIMITS_OF_A_PROCESS:
+            if "limits" in written and getattr(spec.limits, key) is not None:
+                yield "limits", f"a task has no process of its own for {key}"
         return
     for key in ("user", "group"):
         if getattr(spec, key) is not None and os.geteuid() != 0:

@@ -78,7 +78,8 @@ class Signals:
             return
         self._supervisor.destroy()
         self.before_end()
-        os.write(2, b"naq: killed everything\n")
+        # On a terminal the cursor stands at the end of the status bar.
+        os.write(2, (b"\n" if os.isatty(2) else b"") + b"naq: killed everything\n")
         os._exit(EX_FORCED)  # the guardian sees our end and looks for what is left
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:

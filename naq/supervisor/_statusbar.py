@@ -38,7 +38,13 @@ _ROWS = 8  # services with something to tell get a row of their own, so many at 
 
 
 def bar(
-    project: str, statuses: Iterable[Status], *, width: int, height: int, colour: bool
+    project: str,
+    statuses: Iterable[Status],
+    *,
+    width: int,
+    height: int,
+    colour: bool,
+    stopping: bool = False,
 ) -> list[str]:
     """Return the lines, with escape sequences for colours.
 
@@ -48,6 +54,7 @@ def bar(
         width: of the terminal, columns.
         height: of the terminal, rows; the lines take a third of it at most.
         colour: whether to colour.
+        stopping: whether the whole project is.
     """
     active = [status for status in statuses if status.active]
     if not active:
@@ -57,6 +64,8 @@ def bar(
         by_service.setdefault(status.service, []).append(status)
     ready = sum(status.satisfied for status in active)
     head = Text(f"── {project} {ready}/{len(active)} ", style="bold")
+    if stopping:
+        head.append("stopping, Ctrl-C: kill now  ", style="bold yellow")
     for name, replicas in by_service.items():
         head.append_text(_chip(name, replicas))
     odd = [s for s in active if not s.satisfied and s.state is not State.DOWN]
@@ -82,7 +91,8 @@ def _chip(name: str, replicas: list[Status]) -> Text:
 
 def _row(status: Status) -> Text:
     note = status.detail or (str(status.last_exit.cause) if status.last_exit else "")
-    runs = f", {status.runs - 1} restarts" if status.runs > 1 else ""
+    restarts = max(0, status.runs - 1)
+    runs = f", {restarts} restart{'s' * (restarts > 1)}" if restarts else ""
     return Text.assemble(
         f"   {status.name} ", (str(status.state), _STYLES.get(status.state, "")), f" {note}{runs}"
     )

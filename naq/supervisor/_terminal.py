@@ -83,7 +83,12 @@ class StatusBar:
         supervisor = self._supervisor
         colour = wants_colour(os.environ, terminal=True)
         lines = bar(
-            supervisor.topology.name, supervisor.board, width=width, height=height, colour=colour
+            supervisor.topology.name,
+            supervisor.board,
+            width=width,
+            height=height,
+            colour=colour,
+            stopping=supervisor.stopping,
         )
         return lines if lines != self._shown else None
 

@@ -48,6 +48,7 @@ class Status:
         runs: how often it was started; its incarnation.
         failures: counted ends in the current window.
         started_at: monotonic start of the current run, seconds.
+        retry_at: monotonic time of the next try, seconds, while it waits for that.
         detail: what it says of itself, or why it is where it is.
         fatal: it has failed, and the project must stop because of it.
     """
@@ -63,6 +64,7 @@ class Status:
     runs: int = 0
     failures: int = 0
     started_at: float | None = None
+    retry_at: float | None = None
     last_exit: LastExit | None = None
     detail: str = ""
     oneshot: bool = False

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naq.exceptions import SupervisorError
+from naq.exceptions import EnvironmentProblemError, SupervisorError
 from naq.supervisor.protocol import VERSION
 from naq.supervisor.rundir import RunDir
 
@@ -23,8 +23,7 @@ __all__ = ["EX_NOT_RUNNING", "Client", "connect"]
 
 EX_NOT_RUNNING = 3
 EX_NO_SERVICE = 66  # EX_NOINPUT of sysexits.h
-EX_CONFIG = 78
-_EXIT_CODES = {"unknown-service": EX_NO_SERVICE, "bad-config": EX_CONFIG}
+_EXIT_CODES = {"unknown-service": EX_NO_SERVICE}
 _DEFAULT = -1.0  # as the connection was made with
 _UCRED = struct.Struct("iII")  # pid, uid, gid
 
@@ -93,6 +92,7 @@ class Client:
         """Send a command and yield its events; its result is in :attr:`result` then.
 
         Raises:
+            EnvironmentProblemError: the supervisor file has problems.
             SupervisorError: it was refused, or the supervisor went away.
         """
         frame = {"id": self._next_id, "v": VERSION, "cmd": command, "args": args}
@@ -108,6 +108,8 @@ class Client:
             yield reply["event"]
         if not reply["ok"]:
             error = reply["error"]
+            if error["code"] == "bad-config":
+                raise EnvironmentProblemError(*str(error["message"]).splitlines())
             code = _EXIT_CODES.get(error["code"], 1)
             raise SupervisorError(str(error["message"]), exit_code=code)
         self.result = reply["result"]

@@ -79,8 +79,9 @@ class _Commands:
         supervisor = self._supervisor
         shown = [s for s in supervisor.board if everything or s.active]
         if names and supervisor.crew is not None:
-            found = {id(replica.status) for replica in supervisor.crew.roster.find(names)}
-            shown = [s for s in supervisor.board if id(s) in found]
+            meant = [replica.status for replica in supervisor.crew.roster.find(names)]
+            keys = {(status.service, status.replica) for status in meant}
+            shown = [s for s in supervisor.board if (s.service, s.replica) in keys]
         return describe(shown, trio.current_time())
 
     def down(self, args: Mapping[str, Any]) -> object:
@@ -141,7 +142,7 @@ class _Commands:
         return {"lines": plan.lines(), "changes": [c.as_dict() for c in plan.changes]}
 
     def graph(self, args: Mapping[str, Any]) -> object:
-        """Return how long the last start of each service took, and from when to when."""
+        """Return who needs whom, and how long the start of each took; to its end, of a oneshot."""
         Args(args).done()
         times: dict[str, float] = {}
         for transition in self._supervisor.events.recent():

@@ -36,7 +36,7 @@ class Crew:
     Attributes:
         roster: the replicas.
         supervisor: whose they are.
-        busy: held by a reload, so that there is one at a time.
+        busy: held by a reload or a scale, so that there is one at a time.
     """
 
     def __init__(
@@ -193,23 +193,28 @@ class Crew:
             Refused: it was ended by that.
         """
         outcome: list[T] = []
+        problems: list[Exception] = []
         over = trio.Event()
 
         async def run() -> None:
             try:
                 outcome.append(await fn())
+            except Exception as exc:  # noqa: BLE001 - raised where it was asked for, not here
+                problems.append(exc)
             finally:
                 over.set()
 
         self._keepers_nursery.start_soon(run)
         await over.wait()
+        if problems:
+            raise problems[0]
         if not outcome:
             raise Refused("failed", "the project is being stopped")
         return outcome[0]
 
     async def _keep(self, keeper: GroupKeeper, scope: trio.CancelScope) -> None:
         with scope:
-            await keeper.run()
+            await self.supervisor.keep(keeper.run, f"the keeper of group {keeper.spec.name}")
 
 
 def _look(replicas: Sequence[Replica], goal: str, problems: dict[str, str]) -> bool | None:

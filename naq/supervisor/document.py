@@ -14,6 +14,7 @@ from naq.supervisor._schema import Table
 from naq.supervisor.config import TOP
 
 if TYPE_CHECKING:
+    from naq.supervisor._schema import Key
     from naq.supervisor.kinds import Kinds
     from naq.supervisor.spec import Topology
 
@@ -22,20 +23,16 @@ __all__ = ["resolved", "schema"]
 
 def schema(kinds: Kinds) -> dict[str, Any]:
     """Return a JSON Schema (draft 2020-12) of supervisor files with these kinds of services."""
-    services: list[dict[str, Any]] = []
-    for name, kind in kinds.items():
-        if kind.table:
-            continue  # nobody writes such a service
-        table = dict(Table({**SERVICE, **kind.keys}).schema)
-        properties = dict(table["properties"])
-        properties["type"] = {"const": name, "description": "kind of service"}
-        properties["extends"] = {"type": "string", "description": "service whose keys it takes"}
-        default = name == SERVICE["type"].default
-        condition: dict[str, Any] = {"properties": {"type": {"const": name}}}
-        if not default:
-            condition["required"] = ["type"]
-        table["properties"] = properties
-        services.append({"if": condition, "then": table})
+    # Nobody writes a service of a kind that has a table of its own.
+    written = {name: kind for name, kind in kinds.items() if not kind.table}
+    services = [
+        {"if": _is_of(name), "then": _service_schema({**SERVICE, **kind.keys}, {"const": name})}
+        for name, kind in written.items()
+    ]
+    # What extends another service has a type that only that one may name.
+    keys = {key: value for kind in written.values() for key, value in kind.keys.items()}
+    inherits = {"required": ["extends"], "not": {"required": ["type"]}}
+    services.append({"if": inherits, "then": _service_schema({**keys, **SERVICE}, {})})
     top = dict(TOP.schema)
     top["properties"] = {
         **top["properties"],
@@ -57,6 +54,25 @@ def schema(kinds: Kinds) -> dict[str, Any]:
         "title": "supervisor.toml",
         **top,
     }
+
+
+def _is_of(name: str) -> dict[str, Any]:
+    """Return what is true of a table that says that it is of this type, or need not say it."""
+    said = {"required": ["type"], "properties": {"type": {"const": name}}}
+    if name != SERVICE["type"].default:
+        return said
+    silent = {"not": {"anyOf": [{"required": ["type"]}, {"required": ["extends"]}]}}
+    return {"anyOf": [said, silent]}
+
+
+def _service_schema(keys: Mapping[str, Key], type_: Mapping[str, Any]) -> dict[str, Any]:
+    table = dict(Table(dict(keys)).schema)
+    table["properties"] = {
+        **table["properties"],
+        "type": {**type_, "description": "kind of service"},
+        "extends": {"type": "string", "description": "service whose keys it takes"},
+    }
+    return table
 
 
 def resolved(topology: Topology) -> dict[str, Any]:

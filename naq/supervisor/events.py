@@ -27,7 +27,8 @@ class Transition:
 
     Attributes:
         at: wall clock, seconds since the epoch.
-        took: seconds from the start of the run to READY, where that is what happened.
+        took: seconds from the start of the run to READY, or to the end of a oneshot, where that is
+            what happened.
     """
 
     at: float
@@ -59,6 +60,7 @@ class Events:
 
     def __init__(self) -> None:
         self._kept: deque[Transition] = deque(maxlen=_KEPT)
+        self._begun: dict[tuple[str, int], float] = {}
         self._ears: list[Callable[[], None]] = []
         self._followers: list[Callable[[Transition], None]] = []
 
@@ -71,8 +73,13 @@ class Events:
             now: monotonic time, seconds.
         """
         took = None
-        if after.state is State.READY and after.started_at is not None:
+        key = (after.service, after.replica)
+        if after.state is State.STARTING:
+            self._begun[key] = now
+        elif after.state is State.READY and after.started_at is not None:
             took = now - after.started_at
+        elif after.state is State.COMPLETED and after.oneshot and key in self._begun:
+            took = now - self._begun.pop(key)
         transition = Transition(time.time(), before.state, after, took)
         self._kept.append(transition)
         for follower in tuple(self._followers):

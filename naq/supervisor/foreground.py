@@ -149,6 +149,8 @@ class _Jobs:
                 say(f"reload: {name}: {problem}", level="error")
         except Refused as refused:
             say(f"not reloaded, nothing has changed: {refused}", level="error")
+        except Exception as exc:  # noqa: BLE001 - reported; the services are not to suffer from it
+            say(f"reload: {''.join(traceback.format_exception(exc))}", level="error")
         self.systemd.reloaded()
 
     def _reopen(self) -> None:

@@ -144,7 +144,7 @@ class GroupKeeper:
 
     async def _start_members(self) -> None:
         """Start in order; a failure on the way begins the whole thing again."""
-        delay = max(self._pending.values())
+        delay = max(self._pending.values(), default=0.0)  # none: let go of meanwhile
         order = [name for name in self.spec.members if name in self._pending]
         self._pending.clear()
         with trio.move_on_after(delay):

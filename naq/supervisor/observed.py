@@ -48,6 +48,7 @@ class Observed:
         self.spec = spec
         self.stuck = False
         self.current: Incarnation | None = None
+        self._removed = False
         self._kind = kind
         self._host = host
         self._bell = Bell()
@@ -84,7 +85,14 @@ class Observed:
                 text = f"waiting for {', '.join(names)}"
                 if self.status.detail != text:
                     self._publish(detail=text)
+                if down := [name for name in names if self._is_down(name)]:
+                    # That may take until somebody starts it: nobody shall wait for it here.
+                    self._wish.settle(f"waiting for {', '.join(down)}, which is down")
         return None
+
+    def _is_down(self, service: str) -> bool:
+        statuses = self._host.board.of(service)
+        return all(s.state is State.DOWN and not s.wanted for s in statuses)
 
     def _ended(self) -> Happening | None:
         ended = self._running().ended
@@ -163,7 +171,7 @@ class Observed:
 
     def _publish(self, **changes: Any) -> None:
         before, self.status = self.status, replace(self.status, **changes)
-        if before != self.status:
+        if before != self.status and not self._removed:
             self._host.board.publish(self.status)
             self._host.changed(before, self.status)
 

@@ -48,14 +48,18 @@ def prepare_reload(crew: Crew, topology: Topology | None = None, *, prune: bool 
             raise Refused("bad-config", "\n".join(exc.problems)) from exc
         except NaqException as exc:
             raise Refused("bad-config", str(exc)) from exc
+    return Reload(crew, topology, prune=prune)
+
+
+def _plan(crew: Crew, topology: Topology, *, prune: bool) -> Plan:
     running = {
         name: {r.env_digest for r in crew.roster.of(name) if r.env_digest is not None}
         for name in crew.roster.specs
     }
     host_digest = replace(crew.host, topology=topology).env_digest
     digests = {name: host_digest(spec) for name, spec in topology.services.items()}
-    plan = compare(supervisor.topology, topology, running=running, digests=digests, prune=prune)
-    return Reload(crew, topology, plan)
+    old = crew.supervisor.topology
+    return compare(old, topology, running=running, digests=digests, prune=prune)
 
 
 class Reload:
@@ -65,9 +69,11 @@ class Reload:
         plan: what it does.
     """
 
-    def __init__(self, crew: Crew, topology: Topology, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, crew: Crew, topology: Topology, *, prune: bool) -> None:
+        self.plan = _plan(crew, topology, prune=prune)
         self._crew = crew
+        self._prune = prune
+        self._old = crew.supervisor.topology
         self._new = topology
         self._problems: dict[str, str] = {}
 
@@ -78,6 +84,8 @@ class Reload:
         """
         crew = self._crew
         async with crew.busy:
+            if crew.supervisor.topology is not self._old:  # another one was quicker
+                self.plan = _plan(crew, self._new, prune=self._prune)
             preparation = crew.supervisor.preparation
             exports = {name: preparation.exports_to(name) for name in crew.roster.specs}
             await self._remove()

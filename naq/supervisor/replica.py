@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from naq.supervisor.causes import Cause, CauseKind
-from naq.supervisor.lifecycle import RUNNING, State
+from naq.supervisor.lifecycle import PARKED, RUNNING, State
 from naq.supervisor.service import Owner
 from naq.supervisor.wish import Renewal
 
@@ -50,14 +50,21 @@ class Replica(Owner):
         wish.cause = cause
         wish.grace = grace
         if limit is not None:
-            wish.final, wish.limit = True, limit
+            wish.final, wish.limit = "the project stops", limit
         if grace is not None and self.current is not None and self.status.state in _CLEARING:
             self.current.run.hasten(trio.current_time() + grace)
         for run in self._retiring:
             if grace is not None:
                 run.run.hasten(trio.current_time() + grace)
+        if self.status.state in PARKED:
+            wish.settle(str(cause))  # it had not begun, and now it will not
         self._publish(wanted=False)
         self._bell.ring()
+
+    def dismiss(self, cause: Cause) -> None:
+        """Want it down for good: it is about to be taken away, and nobody can start it any more."""
+        self._wish.final = self._wish.final or "it is being removed"
+        self.stop(cause)
 
     def restart(self, cause: Cause, *, force: bool = False) -> Renewal:
         """Want a new run of it; return what tells when that is ready.
@@ -68,7 +75,7 @@ class Replica(Owner):
         """
         if self._wish.final:
             renewal = Renewal()
-            renewal.settle("the project stops")
+            renewal.settle(self._wish.final)
             return renewal
         self._wish.condemned = ""
         renewal = self._wish.begin_anew(cause, grace=0.0 if force else None)
@@ -130,9 +137,16 @@ class Replica(Owner):
         for run in self._retiring:
             run.run.hurry()
 
+    def remove(self) -> None:
+        """Take it away, now that nothing of it runs: from the board, where it never shows again."""
+        self.close()
+        self._removed = True
+        self._host.board.remove(self.status)
+
     def close(self) -> None:
         """Let :meth:`run` return as soon as nothing runs."""
         self._wish.closing = True
+        self._wish.final = self._wish.final or "it has ended"
         self._wish.held = False
         self._bell.ring()
 

@@ -39,6 +39,7 @@ def _describe(status: Status, now: float) -> dict[str, Any]:
         "restarts": max(0, status.runs - 1),
         "failures": status.failures,
         "uptime_s": None if uptime is None else round(uptime, 3),
+        "retry_in_s": status.retry_at and round(max(0.0, status.retry_at - now), 3),
         "rss_bytes": used and used.rss_bytes,
         "cpu_s": used and round(used.cpu_s, 2),
         "cpu_percent": used and uptime and round(100 * used.cpu_s / max(uptime, 0.01), 1),

@@ -130,7 +130,7 @@ class Roster:
 
     async def _dismiss(self, replicas: list[Replica], cause: Cause) -> None:
         for replica in replicas:
-            replica.stop(cause)
+            replica.dismiss(cause)
         for replica in replicas:
             status = replica.status
 
@@ -138,9 +138,8 @@ class Roster:
                 return replica.status.state in PARKED or None
 
             await self._host.board.wait([status.service], parked)
-            replica.close()
             self._by_service[status.service].pop(status.replica, None)
-            self._host.board.remove(replica.status)
+            replica.remove()
 
     def _start_owner(self, spec: ServiceSpec, index: int, *, wanted: bool) -> Replica:
         replica = Replica(spec, index, kind=self._kind(spec.type), host=self._host, wanted=wanted)

@@ -201,7 +201,10 @@ class Owner(Tenure):
             return (Event.UP, None) if self._wish.turn != self._turn else None
 
         until = trio.current_time() + self._retry_in
-        return await self._first(condemned, self._unwanted, asked, until=until) or Event.TIMER
+        self._publish(retry_at=until)
+        event = await self._first(condemned, self._unwanted, asked, until=until) or Event.TIMER
+        self._publish(retry_at=None)
+        return event
 
     _activities: ClassVar[dict[State, Callable[[Owner], Awaitable[Event | None]]]] = {
         State.DOWN: _park,

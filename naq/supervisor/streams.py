@@ -12,6 +12,7 @@ import trio
 from naq.supervisor._args import Args
 from naq.supervisor.causes import Cause, CauseKind
 from naq.supervisor.commands import crew_of
+from naq.supervisor.lifecycle import PARKED
 from naq.supervisor.protocol import Refused
 from naq.supervisor.reload import prepare_reload
 from naq.supervisor.report import describe
@@ -76,9 +77,15 @@ class _Streams:
         replicas = crew.roster.find(names)
         for replica in replicas:
             replica.stop(Cause(kind=CauseKind.OPERATOR), grace=0.0 if now else timeout)
-        if wait:
-            await crew.wait(replicas, "stopped")
-        return [replica.status.name for replica in replicas]
+        if not wait:
+            return {}
+
+        def down() -> bool | None:
+            # Somebody may want it up again meanwhile; the newest word counts.
+            return all(r.status.wanted or r.status.state in PARKED for r in replicas) or None
+
+        await crew.host.board.wait({replica.spec.name for replica in replicas}, down)
+        return {r.status.name: "was started again" for r in replicas if r.status.wanted}
 
     async def restart(self, args: Mapping[str, Any], emit: Emit) -> object:
         """Restart services: one after the other within a service, services side by side."""
@@ -135,7 +142,8 @@ class _Streams:
             raise Refused("bad-request", f"{bad[0]} is a replica, not a service")
 
         async def scale_all() -> dict[str, str]:
-            async with trio.open_nursery() as nursery:
+            # One at a time, and not during a reload: what goes must be gone before it can come.
+            async with crew.busy, trio.open_nursery() as nursery:
                 for name, number in numbers.items():
                     nursery.start_soon(crew.scale, name, number)
             emit({"scaled": numbers})

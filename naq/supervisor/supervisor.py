@@ -38,7 +38,7 @@ from naq.supervisor.streams import streams
 from naq.supervisor.tasks import leaves, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from naq.supervisor.board import Status
     from naq.supervisor.kinds import Kinds
@@ -225,7 +225,7 @@ class Supervisor:
                     ("hooks", partial(self._hooks.run, state.run_id)),
                     ("metrics", partial(serve_metrics, self.topology, self.board, self.warn)),
                 ):
-                    infra.start_soon(self._keep, fn, what)
+                    infra.start_soon(self.keep, fn, what)
                 host = self._host(state, lifeline, pumps=pumps, memory=memory)
                 await self._run_services(host)
                 await stop_strays(state.run_id, self.warn, hurry=self._hurried)
@@ -297,10 +297,11 @@ class Supervisor:
             replica.give_up(f"internal error: {summary(exc)}")
             self.stop(exit_code=EX_SOFTWARE)
 
-    async def _keep(self, fn: Callable[[], object], what: str) -> None:
+    async def keep(self, fn: Callable[[], Awaitable[object]], what: str) -> None:
+        """Run a task of our own: a bug in it is reported, and it is started again."""
         give_up = partial(self.stop, exit_code=EX_SOFTWARE)
         say = partial(self._say, level="error")
-        await keep(fn, what, say=say, give_up=give_up)  # type: ignore[arg-type]
+        await keep(fn, what, say=say, give_up=give_up)
 
     async def _stop_when_cancelled(self) -> None:
         try:

@@ -44,7 +44,7 @@ class Wish:
         turn: grows with every request to begin anew.
         condemned: why it must not go on for good; empty if it may.
         paused: whether it is to take nothing new.
-        final: whether nobody can want it up any more: the project stops.
+        final: why nobody can want it up any more; empty if one can.
         closing: whether its owner is to end.
         cause: why it is to end, for the record.
         grace: seconds until KILL; None: as its service says.
@@ -57,7 +57,7 @@ class Wish:
         self.turn = 0
         self.condemned = ""
         self.paused = False
-        self.final = False
+        self.final = ""
         self.closing = False
         self.cause = Cause(kind=CauseKind.OPERATOR)
         self.grace: float | None = None

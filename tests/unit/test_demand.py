@@ -53,6 +53,7 @@ def test_requests_are_topped_up_by_halves_not_one_by_one():
         ),
         min_size=1,
         max_size=8,
+        unique_by=lambda demand: demand.queue,
     ),
     turn=st.integers(0, 1000),
 )

@@ -131,6 +131,12 @@ def test_plans_as_json_and_without_pruning(project, tmp_path):
     assert "web.1" not in rows(tmp_path)
 
 
+def test_ps_of_a_service_that_was_scaled(project, tmp_path):
+    assert naq(tmp_path, "scale", "web=3", "--wait").returncode == 0
+    assert set(rows(tmp_path, "web")) == {"web.1", "web.2", "web.3"}
+    assert set(rows(tmp_path, "web.1", "web.3")) == {"web.1", "web.3"}
+
+
 def test_run_starts_what_the_service_needs_first(project, tmp_path):
     assert naq(tmp_path, "stop", "db").returncode == 0
     assert naq(tmp_path, "run", "web", "--", "true").returncode == 0

@@ -167,3 +167,25 @@ def test_killing_the_supervisor_in_the_middle_of_a_replacement_leaves_nothing(up
     running.exit()
     assert wait_dead(found) == []
     assert os.getpid() not in found
+
+
+def test_killing_the_supervisor_while_it_stops_leaves_nothing(up, tmp_path):
+    code = (
+        "import os, signal, time\nsignal.signal(15, lambda *_: print('asked'))\n"
+        "if os.fork() == 0: pass\n"
+        "print('pid', os.getpid())\nwhile True: time.sleep(1)"
+    )
+    running = up(
+        f"[services.s]\ncommand = {json.dumps(python(code))}\nreplicas = 3\n"
+        "stop_timeout = '1s'\nready = {log = 'pid'}\n"
+    )
+    running.wait("all services are up")
+    found = [int(running.wait(r"pid (\d+)", count=n)[1]) for n in range(1, 7)]
+    running.signal(signal.SIGTERM)
+    running.wait("asked")
+    running.signal(signal.SIGKILL)
+    running.exit()
+    assert wait_dead(found) == []
+    again = up()
+    again.wait("all services are up")
+    assert naq(tmp_path, "down", "--now").returncode == 0

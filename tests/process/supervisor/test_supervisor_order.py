@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import trio
@@ -199,3 +200,32 @@ async def test_standard_input_is_empty_or_a_file(run_project, tmp_path):
         status = await running.until("gone", "FAILED")
         assert "gone.txt: No such file" in str(status.last_exit.cause)
         await running.until("fifo", "READY", "COMPLETED", "FAILED")
+
+
+@trio_test
+async def test_nothing_is_inherited_that_should_not_be(run_project):
+    """Descriptors, blocked and ignored signals, the session, variables of the supervisor."""
+    script = (
+        "echo fds $(ls /proc/self/fd); echo blocked $(grep SigBlk /proc/self/status); "
+        "echo ignored $(grep SigIgn /proc/self/status); echo session $(ps -o sid= -p $$) $$; "
+        "echo variables ${WATCHDOG_USEC-none} ${LISTEN_FDS-none} ${NOTIFY_SOCKET-none}; sleep 1000"
+    )
+    mine, theirs = os.pipe()
+    os.set_inheritable(mine, True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    try:
+        async with run_project({"s": {"command": ["sh", "-c", script]}}) as running:
+            # Three, and the one with which ls reads the directory.
+            assert (await running.lines.wait(r"fds (.*)"))[1] == "0 1 2 3"
+            assert int((await running.lines.wait(r"blocked SigBlk: (\w+)"))[1], 16) == 0
+            # Python ignores SIGPIPE and SIGXFSZ; its children must not.
+            ignored = int((await running.lines.wait(r"ignored SigIgn: (\w+)"))[1], 16)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD):
+                assert not ignored & 1 << number - 1
+            found = await running.lines.wait(r"session (\d+) (\d+)")
+            assert found[1] == found[2]
+            await running.lines.wait(r"variables none none none")
+    finally:
+        os.close(mine)
+        os.close(theirs)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

@@ -50,6 +50,7 @@ async def test_a_crash_loop_goes_on_at_the_longest_delay_and_is_reported(run_pro
     async with run_project(services) as running:
         status = await running.until("loop", "CRASHLOOP")
         assert status.runs == 4
+        assert status.retry_at is not None
         await running.lines.wait("loop is in a crash loop", count=2)  # it was tried again
 
 

@@ -190,11 +190,12 @@ def test_a_board_forgets_replicas_that_are_no_more():
     st.integers(10, 120),
     st.integers(5, 50),
     st.booleans(),
+    st.booleans(),
 )
-def test_the_bar_fits_the_terminal(statuses, width, height, colour):
+def test_the_bar_fits_the_terminal(statuses, width, height, colour, stopping):
     from rich.cells import cell_len
 
-    lines = bar("shop", statuses, width=width, height=height, colour=colour)
+    lines = bar("shop", statuses, width=width, height=height, colour=colour, stopping=stopping)
     assert len(lines) <= max(1, height // 3)
     for line in lines:
         assert "\n" not in line

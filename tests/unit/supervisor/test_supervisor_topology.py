@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from naq.exceptions import ConfigurationError, SupervisorError
@@ -107,6 +109,10 @@ command = "db"
         (
             "[services.a]\ntype='callable'\nrun='task'\ntarget='a:b'\nwatchdog='1s'",
             "services.a.watchdog: a task has no process of its own",
+        ),
+        (
+            "[services.a]\ntype='worker'\nrun='task'\nlimits={max_age='1h', nice=3}",
+            "services.a.limits: a task has no process of its own for nice",
         ),
         (
             "[services.a]\ntype='nats'\n[services.b]\ntype='nats'",
@@ -347,14 +353,44 @@ def test_the_defaults_can_reach_their_limit():
     assert fastest_exhaustion(spec) < spec.restart.within
 
 
-def test_the_schema_knows_every_type_and_the_resolved_form_is_json():
+@pytest.fixture(scope="module")
+def validator():
     described = schema(KINDS)
-    branches = described["properties"]["services"]["additionalProperties"]["allOf"]
-    # Nobody writes a service of type schedules: it comes of a table of its own.
-    assert {b["if"]["properties"]["type"]["const"] for b in branches} == set(KINDS) - {"schedules"}
-    assert "cron" in described["properties"]["schedules"]["additionalProperties"]["properties"]
-    assert "replicas" in branches[0]["then"]["properties"]
+    jsonschema.Draft202012Validator.check_schema(described)
     assert json.loads(json.dumps(described)) == described
+    return jsonschema.Draft202012Validator(described)
+
+
+ROOT = Path(__file__).parents[3]
+SHOWN = "".join((ROOT / name).read_text() for name in ("docs/supervisor.md", "README.md"))
+# Whole tables; what begins with a key is a piece of one.
+EXAMPLES = re.findall(r"^```toml\n((?:version|\[).*?)^```", SHOWN, re.MULTILINE | re.DOTALL)
+EXAMPLES = [text for text in EXAMPLES if "[services." in text]
+
+
+@pytest.mark.parametrize("toml", [PROFILES, (ROOT / "supervisor.toml").read_text(), *EXAMPLES])
+def test_the_schema_takes_what_is_shown_to_people(validator, toml):
+    assert [error.message for error in validator.iter_errors(tomllib.loads(toml))] == []
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "[services.a]\nnope = 1",
+        "[services.a]\ncommand = 'x'\nqueues = ['x']",
+        "[services.a]\ntype = 'worker'\ncommand = 'x'",
+        "[services.a]\ntype = 'nope'",
+        "[services.a]\nextends = 'b'\nnope = 1\n[services.b]\ncommand = 'x'",
+        "[services.a]\ncommand = 'x'\nrestart = { policy = 'sometimes' }",
+        "[project]\nnope = 1\n[services.a]\ncommand = 'x'",
+        "services = {}",
+    ],
+)
+def test_the_schema_marks_what_is_wrong(validator, toml):
+    assert list(validator.iter_errors(tomllib.loads(toml))) != []
+
+
+def test_the_resolved_form_is_json():
     plain = json.loads(json.dumps(resolved(parse(PROFILES))))
     assert plain["active"] == ["always", "io"]
     assert plain["services"]["always"]["restart"]["backoff"]["initial"] == 0.5
