@@ -62,24 +62,23 @@ async def apply(
     """
     schedules = Schedules(connection)
     applied = Applied([], [], [], {})
-    before = {record.id: record for record in await schedules.list() if record.source == source}
     for schedule_id, declaration in declared.items():
         try:
+            there = await schedules.find(schedule_id)
             record = await _made(connection, schedules, schedule_id, declaration, source)
         except (ConfigurationError, SerializationError) as exc:
             applied.problems[schedule_id] = str(exc)
             continue
-        there = before.get(schedule_id)
         if there is None:
             applied.made.append(schedule_id)
         elif there.revision != record.revision:
             applied.changed.append(schedule_id)
     if prune:
-        for schedule_id, record in before.items():
-            if schedule_id not in declared:
-                await schedules.remove(schedule_id)
+        for record in await schedules.list():
+            if record.source == source and record.id not in declared:
+                await schedules.remove(record.id)
                 if record.status in {ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED}:
-                    applied.removed.append(schedule_id)
+                    applied.removed.append(record.id)
     return applied
 
 

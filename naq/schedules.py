@@ -142,6 +142,11 @@ class Schedules:
         """
         return (await self._found(schedule_id))[0]
 
+    async def find(self, schedule_id: str) -> ScheduleRecord | None:
+        """Return a schedule, None if there is none; raises as :meth:`get` if it cannot be read."""
+        await ensure_streams(self._connection)
+        return (await self._records.get(schedule_id))[0]
+
     async def exists(self, schedule_id: str) -> bool:
         """Whether there is a schedule of that id, readable or not."""
         await ensure_streams(self._connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -284,6 +285,88 @@ async def test_rescheduling_and_a_firing_at_the_same_time(queue, advance):
         assert made.record.cron == "0 0 1 2 *"
         await Schedules(advance._connection).remove(name)
         await queue.purge()
+
+
+# ------------------------------------------------------------------ killed at each step
+
+
+class Killed(BaseException):
+    """What a process that is killed raises: nothing that is caught."""
+
+
+@pytest.fixture
+def dying(connection, monkeypatch):
+    """``with dying(2)``: whoever stores is killed once the second message is stored."""
+
+    @contextmanager
+    def die(after):
+        stores = 0
+        real = connection.store
+
+        async def store(*args, **kwargs):
+            nonlocal stores
+            if stores == after:
+                raise Killed
+            stores += 1
+            return await real(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(connection, "store", store)
+            with suppress(Killed):
+                yield
+
+    return die
+
+
+@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("policy", [{}, {"misfire": "all"}], ids=["plain", "policy"])
+async def test_whoever_is_killed_at_a_step_the_run_is_queued_once(  # noqa: PLR0917
+    queue, connection, advance, dying, step, policy
+):
+    made = await queue.schedule(add, 1, 2, cron=NEW_YEAR, schedule_id="s", **policy)
+    records = Records(connection, Codec.from_settings(connection.settings))
+    record, seq = await records.get("s")
+    due = record.timing.last(1, 0.0, record.created_at)[0]
+    record = msgspec.structs.replace(record, cursor=due - 1, misfire_grace=1e9).timed()
+    await records.put(record, seq)
+
+    async def fired():
+        if policy:
+            await advance.tick("s")
+        else:
+            await advance.fire("s", due, record.revision, again=True)
+
+    with dying(step):
+        await fired()
+    await fired()  # by whom the server hands it to then
+
+    await made.refresh()
+    assert (made.runs, made.last_run.timestamp(), made.record.pending) == (1, due, [])
+    assert (await queue.stats()).depth == 1
+    assert (await queue.job(run_id("s", due)).status()) is JobStatus.PENDING
+    alarm = await connection.get(connection.names.jobs_stream, connection.names.alarm("s"))
+    assert alarm.headers["Naq-Revision"] == str(made.record.revision)
+
+
+@pytest.mark.parametrize("step", range(3))
+@pytest.mark.parametrize("policy", [{}, {"misfire": "all"}], ids=["plain", "policy"])
+async def test_whoever_makes_or_changes_one_is_killed_at_a_step(  # noqa: PLR0917
+    queue, connection, advance, dying, step, policy
+):
+    names = connection.names
+    with dying(step):
+        await queue.schedule(add, 1, 2, cron=NEW_YEAR, schedule_id="s", **policy)
+    made = await queue.schedule(add, 1, 2, cron=NEW_YEAR, schedule_id="s", **policy)
+    assert await connection.get(names.jobs_stream, names.alarm("s"))
+
+    with dying(step):
+        await made.reschedule(interval=3600)
+    await made.refresh()
+    # The alarm from before, should it ever fire, is replaced and queues nothing.
+    await advance.fire("s", time.time(), 1, again=True)
+    assert (await queue.stats()).depth == 0
+    alarm = await connection.get(names.jobs_stream, names.alarm("s"))
+    assert alarm.headers["Naq-Revision"] == str(made.record.revision)
 
 
 # ------------------------------------------------------------------ faults

@@ -30,6 +30,11 @@ async def use() -> None:
         await queue.enqueue_in(timedelta(minutes=1), add, 2, 3)
         await queue.enqueue_at(datetime(2030, 1, 1, tzinfo=UTC), add, 2, 3)
         assert_type(await queue.purge(), int)
+        schedule = await queue.schedule(add, 2, 3, cron="*/5 * * * *", timezone="Europe/Berlin")
+        assert_type(schedule, naq.Schedule)
+        assert_type(schedule.next_run, datetime | None)
+        assert_type(await schedule.pause(), naq.Schedule)
+        assert_type(await schedule.run_now(), naq.Job)
 
     assert_type(await send.enqueue("a@b.c", copy=True), naq.Job)
     assert_type(await send("a@b.c"), int)
@@ -39,8 +44,15 @@ async def use() -> None:
     async with naq.connect() as connection:
         worker = naq.Worker(["default"], connection=connection, concurrency=5)
         await worker.run()
+        await naq.Scheduler(connection=connection, poll_interval=5).run()
+    assert_type(await naq.list_schedules(), list[naq.Schedule])
 
 
 def sync() -> None:
     job = naq.enqueue_sync(add, 2, 3, queue_name="default")
     job.result_sync(timeout=5)
+    assert_type(naq.schedule_sync(add, 2, 3, interval=60).cancel_sync(), naq.Schedule)
+
+
+@naq.task(cron="0 7 * * *", timezone="Europe/Berlin", misfire="once")
+def report() -> None: ...
