@@ -16,7 +16,7 @@ from naq.serializers import Codec
 if TYPE_CHECKING:
     from naq.connection import Connection, Stored
 
-__all__ = ["DelayedJob", "find_delayed", "list_delayed", "move"]
+__all__ = ["DelayedJob", "due_of", "find_delayed", "list_delayed", "move"]
 
 
 class DelayedJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +91,12 @@ async def _stored(connection: Connection, job_id: str) -> Stored | None:
     return stored
 
 
+def due_of(stored: Stored) -> float:
+    """Return when a stored job that waits becomes runnable, in seconds since the epoch."""
+    due = scheduled_for(stored.headers)
+    return stored.time.timestamp() if due is None else due
+
+
 def _described(stored: Stored, codec: Codec) -> DelayedJob:
     headers = stored.headers or {}
     attempt = headers.get(ATTEMPT, "")
@@ -99,11 +105,10 @@ def _described(stored: Stored, codec: Codec) -> DelayedJob:
     except SerializationError:
         function = "?"
     _, _, queue, job_id = stored.subject.split(".", 3)
-    due = scheduled_for(headers)
     return DelayedJob(
         id=job_id,
         queue=queue,
         function=function,
-        due_at=stored.time.timestamp() if due is None else due,
+        due_at=due_of(stored),
         attempt=int(attempt) if attempt.isdigit() else 1,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 
 from naq._topology import ensure_consumer, ensure_streams
@@ -49,6 +50,7 @@ async def list_queues(connection: Connection) -> list[QueueStats]:
     await ensure_streams(connection)
     names = connection.names
     found: list[QueueStats] = []
+    listed: list[tuple[str, dict[str, Any]]] = []
     offset = 0
     while True:
         answer = await connection.api(f"CONSUMER.LIST.{names.jobs_stream}", {"offset": offset})
@@ -56,10 +58,18 @@ async def list_queues(connection: Connection) -> list[QueueStats]:
         for info in consumers:
             queue = names.queue_of_consumer(info["name"])
             if queue is not None:
-                found.append(await _stats(connection, queue, info))
+                listed.append((queue, info))
         offset += len(consumers)
         if not consumers or offset >= answer["total"]:
-            return sorted(found, key=lambda stats: stats.queue)
+            break
+
+    async def look(queue: str, info: dict[str, Any]) -> None:
+        found.append(await _stats(connection, queue, info))
+
+    async with anyio.create_task_group() as tasks:
+        for queue, info in listed:
+            tasks.start_soon(look, queue, info)
+    return sorted(found, key=lambda stats: stats.queue)
 
 
 async def queue_stats(connection: Connection, queue: str) -> QueueStats:

@@ -19,13 +19,21 @@ from naq._topology import ensure_streams
 from naq.exceptions import NaqConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskStatus
 
     from naq.connection import Connection, Message
 
-__all__ = ["WorkerInfo", "announce", "keep_announced", "list_workers", "withdraw"]
+__all__ = [
+    "WorkerInfo",
+    "announce",
+    "announced",
+    "keep_announced",
+    "list_all",
+    "list_workers",
+    "withdraw",
+]
 
 log = logging.getLogger("naq.worker")
 
@@ -121,28 +129,45 @@ async def list_workers(connection: Connection, kind: str = "worker") -> list[Wor
     Raises:
         NaqConnectionError: the server cannot be reached.
     """
+    return [info for info in await list_all(connection) if info.kind == kind]
+
+
+async def list_all(connection: Connection) -> list[WorkerInfo]:
+    """Return all workers and schedulers, oldest first, with what they do right now.
+
+    Raises:
+        NaqConnectionError: the server cannot be reached.
+    """
     await ensure_streams(connection)
-    workers = await _announced(connection)
-
-    def all_answered(replies: list[Message]) -> bool:
-        return len(replies) >= len(workers) and {_decode(r.data).id for r in replies} >= set(
-            workers
-        )
-
-    if workers:
+    found = await announced(connection)
+    if found:
         replies = await connection.gather(
-            connection.names.control("ping"), timeout=ANSWER_TIMEOUT, enough=all_answered
+            connection.names.control("ping"), timeout=ANSWER_TIMEOUT, enough=_Heard(found)
         )
         live = {info.id: info for info in map(_decode, (reply.data for reply in replies))}
-        for worker_id, info in workers.items():
+        for worker_id, info in found.items():
             info.status = "unresponsive"
-            workers[worker_id] = live.pop(worker_id, info)
-        workers.update(live)
-    found = (info for info in workers.values() if info.kind == kind)
-    return sorted(found, key=lambda info: (info.started_at, info.id))
+            found[worker_id] = live.pop(worker_id, info)
+        found.update(live)
+    return sorted(found.values(), key=lambda info: (info.started_at, info.id))
 
 
-async def _announced(connection: Connection) -> dict[str, WorkerInfo]:
+class _Heard:
+    """Whether everybody who is announced has answered; looks at each answer once."""
+
+    def __init__(self, expected: Iterable[str]) -> None:
+        self._missing = set(expected)
+        self._seen = 0
+
+    def __call__(self, replies: list[Message]) -> bool:
+        for reply in replies[self._seen :]:
+            self._missing.discard(_decode(reply.data).id)
+        self._seen = len(replies)
+        return not self._missing
+
+
+async def announced(connection: Connection) -> dict[str, WorkerInfo]:
+    """Return what workers and schedulers have last announced of themselves, by id; asks none."""
     names = connection.names
     stream = f"KV_{names.workers_bucket}"
     found: dict[str, WorkerInfo] = {}

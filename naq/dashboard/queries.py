@@ -1,0 +1,457 @@
+"""What the dashboard asks of the server. Bodies are decoded, arguments and values never are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naq import _delayed, presence
+from naq._inspect import job_info
+from naq._queues import list_queues
+from naq._schedule import run_of
+from naq.dashboard.arguments import shown
+from naq.dashboard.model import (
+    JobDetail,
+    JobRow,
+    JobsPage,
+    LetterRow,
+    LettersPage,
+    Overview,
+    ScheduleRow,
+    WorkerRow,
+)
+from naq.exceptions import JobNotFoundError, SerializationError
+from naq.job import DeadLetter, JobMessage, JobRecord
+from naq.schedules import Schedules
+from naq.serializers import Codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from naq._schedule import ScheduleRecord
+    from naq.connection import Connection, Stored
+    from naq.job import JobInfo
+
+__all__ = ["PAGE", "Queries"]
+
+PAGE = 50
+"""Rows of a page."""
+SCAN = 5_000
+"""Messages looked at for one page, when few of them fit what is asked for."""
+_WINDOW = 1_000
+
+_WAITING = {"pending": "job", "scheduled": "delayed"}
+_OPTIONS = (
+    "max_retries",
+    "retry_delay",
+    "retry_strategy",
+    "retry_jitter",
+    "retry_on",
+    "ignore_on",
+    "timeout",
+    "expires_at",
+    "result_ttl",
+)
+
+
+class Queries:
+    """Questions to one server."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._codec = Codec.from_settings(connection.settings)
+
+    async def overview(self) -> Overview:
+        """Return all queues, and how many of everything else there are."""
+        connection, names = self._connection, self._connection.names
+        queues = await list_queues(connection)
+        announced = await presence.announced(connection)
+        _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
+        kinds = [info.kind for info in announced.values()]
+        return Overview(
+            queues=queues,
+            workers=kinds.count("worker"),
+            schedulers=kinds.count("scheduler"),
+            schedules=schedules,
+            server=f"{connection.url} (nats-server {connection.server_version})",
+        )
+
+    # ------------------------------------------------------------------ jobs
+
+    async def jobs(
+        self,
+        state: str,
+        *,
+        queue: str | None = None,
+        function: str = "",
+        cursor: int | None = None,
+        limit: int = PAGE,
+    ) -> JobsPage:
+        """Return some jobs of a state.
+
+        Waiting ones oldest first, ended ones newest first. What costs is what is looked at, never
+        how many jobs there are.
+
+        Args:
+            state: one of :data:`naq.dashboard.model.STATES`.
+            queue: only of this queue.
+            function: only of functions with this in their name.
+            cursor: ``next`` of the page before.
+            limit: how many.
+        """
+
+        def fits(row: JobRow) -> bool:
+            return (queue is None or row.queue == queue) and function in row.function
+
+        if state == "running":
+            return await self._running(fits, limit)
+        if state in _WAITING:
+            return await self._waiting(state, queue, fits, cursor, limit)
+        return await self._recorded(state, fits, cursor, limit)
+
+    async def _running(self, fits: Callable[[JobRow], bool], limit: int) -> JobsPage:
+        rows: list[JobRow] = []
+        seen = 0
+        for worker in await presence.list_workers(self._connection):
+            for job_id in worker.jobs:
+                seen += 1
+                row = await self._running_row(job_id, worker.id)
+                if row is not None and fits(row) and len(rows) < limit:
+                    rows.append(row)
+        return JobsPage(jobs=rows, scanned=seen)
+
+    async def _running_row(self, job_id: str, worker: str) -> JobRow | None:
+        names = self._connection.names
+        stored, _ = await self._connection.first(names.jobs_stream, names.job("*", job_id))
+        if stored is None:
+            return None  # it has just ended
+        row = self._waiting_row(stored, "running")
+        row.worker = worker
+        return row
+
+    async def _waiting(
+        self,
+        state: str,
+        queue: str | None,
+        fits: Callable[[JobRow], bool],
+        cursor: int | None,
+        limit: int,
+    ) -> JobsPage:
+        names = self._connection.names
+        subject = getattr(names, _WAITING[state])(queue or "*", "*")
+        rows: list[JobRow] = []
+        after, scanned = cursor or 0, 0
+        while True:
+            page = await self._connection.page(
+                names.jobs_stream, subject, after=after, limit=min(_WINDOW, 2 * limit)
+            )
+            for stored in page:
+                after, scanned = stored.seq, scanned + 1
+                row = self._waiting_row(stored, state)
+                if fits(row):
+                    rows.append(row)
+                if len(rows) == limit:
+                    return JobsPage(jobs=rows, next=after, scanned=scanned)
+            if len(page) < min(_WINDOW, 2 * limit):
+                return JobsPage(jobs=rows, scanned=scanned)
+            if scanned >= SCAN:
+                return JobsPage(jobs=rows, next=after, scanned=scanned)
+
+    def _waiting_row(self, stored: Stored, state: str) -> JobRow:
+        tokens = stored.subject.split(".")
+        row = JobRow(id=tokens[-1], queue=tokens[2], function="?", status=state)
+        row.at = stored.time.timestamp()
+        try:
+            job = self._codec.open(JobMessage, stored.data, stored.headers)
+        except SerializationError:
+            return row
+        row.function = job.function
+        if state == "scheduled":
+            row.at = _delayed.due_of(stored)
+        return row
+
+    async def _recorded(
+        self, state: str, fits: Callable[[JobRow], bool], cursor: int | None, limit: int
+    ) -> JobsPage:
+        """Look through the records from the newest on."""
+        rows: list[JobRow] = []
+        scanned = 0
+
+        def keep(stored: Stored) -> bool:
+            nonlocal scanned
+            scanned += 1
+            row = self._record_row(stored)
+            if row is not None and row.status == state and fits(row):
+                rows.append(row)
+            return len(rows) < limit and scanned < SCAN
+
+        names = self._connection.names
+        more = await self._backwards(names.results_stream, names.result("*"), cursor, keep)
+        return JobsPage(jobs=rows, next=more, scanned=scanned)
+
+    def _record_row(self, stored: Stored) -> JobRow | None:
+        try:
+            record = self._codec.open(JobRecord, stored.data, stored.headers)
+        except SerializationError:
+            return None
+        took = None
+        if record.started_at and record.finished_at:
+            took = record.finished_at - record.started_at
+        return JobRow(
+            id=record.id,
+            queue=record.queue,
+            function=record.function,
+            status=str(record.status),
+            at=record.retry_at or record.finished_at,
+            attempts=record.attempts,
+            worker=record.worker or None,
+            took=took,
+            error=_short(record.error) if record.error else None,
+        )
+
+    async def _backwards(
+        self, stream: str, subject: str, before: int | None, keep: Callable[[Stored], bool]
+    ) -> int | None:
+        """Call ``keep`` with messages, newest first, until it returns False.
+
+        The server only reads forwards; so windows of sequences are read, each before the last one.
+
+        Returns where to go on (messages before that), None at the end.
+        """
+        state = (await self._connection.api(f"STREAM.INFO.{stream}"))["state"]
+        upper = int(state["last_seq"]) + 1
+        if before is not None:
+            upper = min(before, upper)
+        first, window = int(state["first_seq"]), 2 * PAGE
+        for _ in range(64):  # through a stream of holes there are pages without anything
+            if upper <= first:
+                return None
+            lower = max(first, upper - window)
+            page = await self._connection.page(stream, subject, after=lower - 1, limit=window)
+            for stored in reversed([s for s in page if s.seq < upper]):
+                if not keep(stored):
+                    return stored.seq if stored.seq > first else None
+            upper, window = lower, min(_WINDOW, 2 * window)
+        return upper
+
+    async def job(self, job_id: str) -> JobDetail:
+        """Return everything known of a job.
+
+        Raises:
+            JobNotFoundError: nothing is.
+        """
+        letter = await self._letter(job_id)
+        try:
+            info = await job_info(self._connection, job_id)
+        except JobNotFoundError:
+            if letter is None:
+                raise
+            detail = _of_letter(letter)
+        else:
+            detail = _of_info(info)
+        message = await self._message(job_id, letter)
+        if message is not None:
+            _add_message(detail, message)
+        if letter is not None:
+            detail.reason = letter.reason
+        detail.schedule = run_of(job_id)
+        return detail
+
+    async def _letter(self, job_id: str) -> DeadLetter | None:
+        names = self._connection.names
+        stored, _ = await self._connection.first(
+            names.results_stream, names.dead_letter("*", job_id)
+        )
+        return None if stored is None else self._open_letter(stored)
+
+    def _open_letter(self, stored: Stored) -> DeadLetter:
+        try:
+            return self._codec.open(DeadLetter, stored.data, stored.headers)
+        except SerializationError as exc:
+            _, _, queue, job_id = stored.subject.split(".", 3)
+            return DeadLetter(
+                id=job_id,
+                queue=queue,
+                reason=f"this dead letter cannot be read: {exc}",
+                failed_at=stored.time.timestamp(),
+                body=b"",
+            )
+
+    async def _message(self, job_id: str, letter: DeadLetter | None) -> JobMessage | None:
+        names = self._connection.names
+        for subject in (names.job, names.delayed):
+            stored, _ = await self._connection.first(names.jobs_stream, subject("*", job_id))
+            if stored is not None:
+                return self._opened(stored.data, stored.headers)
+        return None if letter is None else self._opened(letter.body, letter.headers)
+
+    def _opened(self, body: bytes, headers: dict[str, str] | None) -> JobMessage | None:
+        try:
+            return self._codec.open(JobMessage, body, headers)
+        except SerializationError:
+            return None
+
+    # ------------------------------------------------------ letters, schedules, workers
+
+    async def letters(self, queue: str | None = None, cursor: int | None = None) -> LettersPage:
+        """Return some dead letters, the newest first."""
+        names = self._connection.names
+        subject = names.dead_letter(queue or "*", "*")
+        _, total = await self._connection.first(names.results_stream, subject)
+        rows: list[LetterRow] = []
+
+        def keep(stored: Stored) -> bool:
+            rows.append(_letter_row(self._open_letter(stored)))
+            return len(rows) < PAGE
+
+        more = None
+        if total:
+            more = await self._backwards(names.results_stream, subject, cursor, keep)
+        return LettersPage(letters=rows, total=total, next=more)
+
+    async def schedules(self) -> list[ScheduleRow]:
+        """Return schedules, delayed jobs and long retries, the next one due first."""
+        records = await Schedules(self._connection).list()
+        waiting = await _delayed.list_delayed(self._connection)
+        rows = [_schedule_row(record) for record in records]
+        rows += [_delayed_row(job) for job in waiting]
+        never = float("inf")
+        return sorted(rows, key=lambda r: (never if r.next_run is None else r.next_run, r.id))
+
+    async def workers(self) -> list[WorkerRow]:
+        """Return workers and schedulers, oldest first."""
+        found = await presence.list_all(self._connection)
+        return [
+            WorkerRow(
+                id=info.id,
+                kind=info.kind,
+                host=info.host,
+                pid=info.pid,
+                status=info.status,
+                queues=info.queues,
+                concurrency=info.concurrency,
+                running=info.running,
+                jobs=info.jobs,
+                backend=info.backend,
+                started_at=info.started_at,
+                heartbeat_age=info.heartbeat_age(),
+            )
+            for info in found
+        ]
+
+
+def _short(error: Any) -> str:
+    return f"{error.type.rpartition('.')[2]}: {error.message}"[:200]
+
+
+def _of_info(info: JobInfo) -> JobDetail:
+    record = info.record
+    detail = JobDetail(
+        id=info.id,
+        queue=info.queue,
+        function=info.function,
+        status=str(info.status),
+        attempts=info.attempts,
+        worker=info.worker,
+    )
+    for name in ("enqueued_at", "due_at", "started_at", "finished_at"):
+        moment = getattr(info, name)
+        setattr(detail, name, None if moment is None else moment.timestamp())
+    if info.error is not None:
+        detail.error_type, detail.error_message = info.error.type, info.error.message
+        detail.traceback = info.error.traceback or None
+    if record is not None:
+        detail.retry_at = record.retry_at
+        if record.status == "completed":
+            detail.value = _value(record)
+    return detail
+
+
+def _value(record: JobRecord) -> str:
+    if record.encoding == "json":
+        return record.value.decode(errors="replace")[:4_000]
+    return shown(record.value, record.encoding)
+
+
+def _of_letter(letter: DeadLetter) -> JobDetail:
+    error = letter.error
+    return JobDetail(
+        id=letter.id,
+        queue=letter.queue,
+        function=letter.function or "?",
+        status="failed",
+        attempts=letter.attempts,
+        worker=letter.worker or None,
+        finished_at=letter.failed_at,
+        error_type=error.type if error else None,
+        error_message=error.message if error else None,
+        traceback=(error.traceback or None) if error else None,
+    )
+
+
+def _add_message(detail: JobDetail, message: JobMessage) -> None:
+    detail.function = message.function
+    detail.arguments = shown(message.payload, message.encoding)
+    detail.encoding = message.encoding
+    detail.meta = message.meta
+    defaults = {f.name: f.default for f in msgspec.structs.fields(JobMessage)}
+    for name in _OPTIONS:
+        value = getattr(message, name)
+        if value not in (defaults.get(name), []):
+            detail.options[name] = value
+    if detail.enqueued_at is None:
+        detail.enqueued_at = message.enqueued_at
+
+
+def _letter_row(letter: DeadLetter) -> LetterRow:
+    return LetterRow(
+        id=letter.id,
+        queue=letter.queue,
+        function=letter.function or "?",
+        reason=letter.reason,
+        failed_at=letter.failed_at,
+        attempts=letter.attempts,
+        worker=letter.worker or None,
+        error=_short(letter.error) if letter.error else None,
+    )
+
+
+def _schedule_row(record: ScheduleRecord) -> ScheduleRow:
+    times = record.cron or f"every {record.interval:g} s"
+    if record.cron and record.timezone != "UTC":
+        times += f" {record.timezone}"
+    return ScheduleRow(
+        id=record.id,
+        kind="schedule",
+        function=record.job.function,
+        queue=record.job.queue,
+        status=str(record.status),
+        times="" if record.error else times,
+        next_run=record.next_run,
+        last_run=record.last_run,
+        last_job=record.last_job or None,
+        cron=record.cron,
+        interval=record.interval,
+        timezone=record.timezone,
+        repeat=record.repeat,
+        runs=record.runs,
+        missed=record.missed,
+        misfire=record.misfire,
+        overlap=record.overlap,
+        source=record.source or None,
+        error=record.error or None,
+    )
+
+
+def _delayed_row(job: _delayed.DelayedJob) -> ScheduleRow:
+    retry = job.attempt > 1
+    return ScheduleRow(
+        id=job.id,
+        kind="retry" if retry else "delayed",
+        function=job.function,
+        queue=job.queue,
+        status="retrying" if retry else "scheduled",
+        next_run=job.due_at,
+        runs=job.attempt - 1,
+    )
