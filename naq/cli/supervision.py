@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from naq.cli import _project, render
 from naq.cli._project import Duration, Json, assignments, report, seconds
+from naq.cli._ps import ps_table
 from naq.exceptions import SupervisorError
 
 if TYPE_CHECKING:
@@ -67,14 +68,6 @@ def ps(
         columns, cells = ps_table(rows, wide=wide)
         render.table(columns, cells, empty="no services")
     return 0 if all(row["ready"] for row in rows) else 1
-
-
-def ps_table(rows: Sequence[dict[str, Any]], *, wide: bool) -> tuple[list[str], list[list[object]]]:
-    """Return headings and cells of `naq ps`."""
-    columns = ["NAME", "STATE", "PID", "RESTARTS", "UPTIME", "RSS", "CPU", "LAST EXIT"]
-    if wide:
-        columns[2:2] = ["WANT", "READY"]
-    return columns, [_cells(row, wide=wide) for row in rows]
 
 
 def down(*, timeout: Duration = None, now: Flag = False) -> int:
@@ -325,29 +318,3 @@ def _until(timeout: str | None) -> dict[str, Any]:
     """Return the argument for the supervisor's own clock."""
     patience = _project.seconds(timeout)
     return {} if patience is None else {"timeout": patience}
-
-
-def _cells(row: dict[str, Any], *, wide: bool) -> list[object]:
-    state = row["state"]
-    if row["want"] == "DOWN" and state != "DOWN" and not wide:
-        state += " (want DOWN)"
-    if row["paused"]:
-        state += " (paused)"
-    if row.get("retry_in_s") is not None:
-        state += f" (next try in {render.duration(row['retry_in_s'])})"
-    if row["detail"]:
-        state += f": {row['detail']}"
-    uptime, rss, cpu = row["uptime_s"], row["rss_bytes"], row["cpu_percent"]
-    cells = [
-        row["name"],
-        state,
-        row["pid"],
-        row["restarts"],
-        None if uptime is None else render.duration(uptime),
-        None if rss is None else f"{rss / 2**20:.1f}M",
-        None if cpu is None else f"{cpu:.1f}%",
-        row["last_exit"] and row["last_exit"]["message"],
-    ]
-    if wide:
-        cells[2:2] = [row["want"], "yes" if row["ready"] else "no"]
-    return cells

@@ -101,7 +101,7 @@ def watch_ps(services: Sequence[str], *, everything: bool, wide: bool) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from naq.cli.supervision import ps_table
+    from naq.cli._ps import ps_table
     from naq.exceptions import SupervisorError
     from naq.supervisor.client import connect
 

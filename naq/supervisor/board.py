@@ -49,6 +49,7 @@ class Status:
         failures: counted ends in the current window.
         started_at: monotonic start of the current run, seconds.
         retry_at: monotonic time of the next try, seconds, while it waits for that.
+        blocked: it waits for something that somebody has stopped.
         detail: what it says of itself, or why it is where it is.
         fatal: it has failed, and the project must stop because of it.
     """
@@ -67,6 +68,7 @@ class Status:
     retry_at: float | None = None
     last_exit: LastExit | None = None
     detail: str = ""
+    blocked: bool = False
     oneshot: bool = False
     fatal: bool = False
 
@@ -86,9 +88,11 @@ class Status:
 
     @property
     def hopeless(self) -> bool:
-        """Whether it is over for it unless somebody starts it."""
-        return self.state in (State.FAILED, State.SKIPPED) or (
-            self.state is State.DOWN and not self.wanted
+        """Whether nothing will come of it unless somebody starts it, or what it needs."""
+        return (
+            self.state in (State.FAILED, State.SKIPPED)
+            or (self.state is State.DOWN and not self.wanted)
+            or (self.state is State.WAITING and self.blocked)
         )
 
 

@@ -48,6 +48,9 @@ _MAX_GRACE = 60.0  # whatever stop_timeout says: nobody waits for us, but a next
 STRAY_GRACE = 2.0  # for what belongs to no replica of the state file: its service is gone
 _GIVE_UP = 10.0  # after the last KILL
 
+# How long an exec may take after it has closed descriptors, seconds.
+_EXEC = 0.1
+
 
 class Found:
     """A process that must be stopped: its number, how to ask (0: not at all), how long to wait.
@@ -156,6 +159,10 @@ def main(fd: int, state_path: str, run_id: str) -> None:
     os.read(fd, 1)
     state = read_state(state_path) or {}
     replicas = state.get("replicas", []) if state.get("run_id") == run_id else []
+    stop(lambda: find(run_id, replicas))
+    # The pipe of a process that was just being started closes in the middle of its exec, an instant
+    # before its environment can be read. Nothing tells when that is over.
+    time.sleep(_EXEC)
     stop(lambda: find(run_id, replicas))
     with suppress(OSError):
         if state.get("run_id") == run_id:

@@ -119,6 +119,7 @@ class StateFile:
     _guardian: dict[str, object] = field(default_factory=dict)
     _replicas: dict[tuple[str, int, int], dict[str, object]] = field(default_factory=dict)
     _changed: trio.Event = field(default_factory=trio.Event)
+    _failed: bool = False
 
     def set_guardian(self, pid: int) -> None:
         """Note the guardian's process."""
@@ -156,17 +157,20 @@ class StateFile:
 
     async def keep_written(self, say: Callable[[str], None]) -> None:
         """Write the file whenever something changed; a full disk is reported, once."""
-        failed = False
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            try:
-                self.write()
-                failed = False
-            except OSError as exc:
-                if not failed:
-                    say(f"cannot write {self.path}: {exc.strerror}")
-                failed = True
+            self.save(say)
+
+    def save(self, say: Callable[[str], None]) -> None:
+        """Write the file; what is in the way of that is reported once."""
+        try:
+            self.write()
+            self._failed = False
+        except OSError as exc:
+            if not self._failed:
+                say(f"cannot write {self.path}: {exc.strerror}")
+            self._failed = True
 
     def write(self) -> None:
         """Write the file now; a reader sees the old one or the new one, never half of it."""

@@ -82,17 +82,17 @@ class Observed:
                 self._publish(detail=reason)
                 return Event.UNMET, None
             case Pending(waiting_for=names):
-                text = f"waiting for {', '.join(names)}"
-                if self.status.detail != text:
-                    self._publish(detail=text)
-                if down := [name for name in names if self._is_down(name)]:
+                down = [name for name in names if self._is_down(name)]
+                text = f"waiting for {', '.join(down or names)}{', which is down' if down else ''}"
+                self._publish(detail=text, blocked=bool(down))
+                if down:
                     # That may take until somebody starts it: nobody shall wait for it here.
-                    self._wish.settle(f"waiting for {', '.join(down)}, which is down")
+                    self._wish.settle(text)
         return None
 
     def _is_down(self, service: str) -> bool:
         statuses = self._host.board.of(service)
-        return all(s.state is State.DOWN and not s.wanted for s in statuses)
+        return bool(statuses) and all(s.state is State.DOWN and not s.wanted for s in statuses)
 
     def _ended(self) -> Happening | None:
         ended = self._running().ended

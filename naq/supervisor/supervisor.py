@@ -216,6 +216,9 @@ class Supervisor:
                 trio.open_nursery() as infra,
             ):
                 lifeline.start_guardian()
+                state.save(
+                    self.warn
+                )  # before anything runs: the next one must wait for that guardian
                 await infra.start(control.serve)
                 self.serving.set()
                 for what, fn in (

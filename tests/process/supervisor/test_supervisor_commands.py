@@ -115,6 +115,21 @@ def test_options_of_starting_and_stopping(project, tmp_path):
     assert "web" not in " ".join(rows(tmp_path))
 
 
+def test_nobody_waits_for_what_somebody_has_stopped(project, tmp_path):
+    assert naq(tmp_path, "stop", "db", "web.1").returncode == 0
+    for arguments in (
+        ["start", "web", "--wait"],
+        ["wait", "web.1"],
+        ["restart", "web.1", "--wait"],
+    ):
+        done = naq(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert "waiting for db, which is down" in done.stderr
+    assert rows(tmp_path)["web.1"]["state"] == "WAITING"
+    assert naq(tmp_path, "start", "db").returncode == 0
+    assert naq(tmp_path, "wait", "web.1").returncode == 0
+
+
 def test_plans_as_json_and_without_pruning(project, tmp_path):
     (tmp_path / "supervisor.toml").write_text(TOML.replace("[services.web]", "[services.site]"))
     plan = naq(tmp_path, "reload", "--dry-run", "--json")
