@@ -52,9 +52,7 @@ async def test_a_worker_counts_what_becomes_of_jobs(queue, run_worker, connectio
 
     for minutes in (await last_hour(connection), await last_hour(connection, "default")):
         assert len(minutes) == 60
-        assert [m.minute for m in minutes] == list(
-            range(minutes[0].minute, minutes[0].minute + 60)
-        )
+        assert [m.minute for m in minutes] == list(range(minutes[0].minute, minutes[0].minute + 60))
         recent = minutes[-2:]  # a minute may have begun meanwhile
         assert sum(m.done for m in recent) == 21
         assert sum(m.runs for m in recent) == 23
