@@ -22,6 +22,7 @@ from naq._publish import CHECK
 from naq._pull import stored_at
 from naq._records import revision
 from naq._settle import ATTEMPT, Held
+from naq._tally import DONE, FAILED, RETRIED
 from naq.connection import PubAck
 from naq.exceptions import SerializationError
 from naq.job import Failure, JobMessage, JobStatus
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from naq._executor import Outcome, Threads
     from naq._runners import Runners
     from naq._settle import Settler
+    from naq._tally import Tally
     from naq.connection import Connection, Message
     from naq.results import Results
     from naq.serializers import Codec
@@ -52,6 +54,8 @@ HOLD = 0.25
 SHORT = 0.005
 """Seconds up to which jobs are called short, on average (a tenth of the weight to each new one)."""
 
+_COUNTED = {JobStatus.COMPLETED: DONE, JobStatus.FAILED: FAILED, JobStatus.RETRYING: RETRIED}
+
 
 class Handler:
     """What a worker does with jobs; ``held`` is all it was given and has not settled."""
@@ -65,6 +69,7 @@ class Handler:
         results: Results,
         settler: Settler,
         threads: Threads,
+        tally: Tally,
         crash_limit: int,
         changed: Callable[[], None],
     ) -> None:
@@ -77,6 +82,7 @@ class Handler:
             results: where records are.
             settler: where outcomes go.
             threads: where sync functions run.
+            tally: counts what becomes of jobs.
             crash_limit: how many workers a job may take down.
             changed: called when a job was settled.
         """
@@ -92,6 +98,7 @@ class Handler:
         self._results = results
         self._settler = settler
         self._threads = threads
+        self._tally = tally
         self._crash_limit = crash_limit
         self._changed = changed
         self._advance = Advance(connection, codec)
@@ -242,6 +249,7 @@ class Handler:
         self.concluding -= 1
         if isinstance(answer, PubAck):
             self._settler.ack(held)
+            self._count(held, outcome, DONE)
             self._release(held)
         else:
             self._conclude_later(held, outcome)
@@ -306,12 +314,22 @@ class Handler:
                 settler.ack(held)
             case Bury():
                 await settler.bury(held, what, held.problem)
+                self._tally.buried(held.queue)
                 log.error("job %s: dead letter: %s", held.id, what.reason)
             case Run():
                 raise AssertionError("a job to run is not to settle")
             case _:
                 status = await settler.settle(held, what)
+                self._count(held, what, _COUNTED[status])
                 _log_failure(held, what, status)
+
+    def _count(self, held: Held, outcome: Outcome, how: int) -> None:
+        job, run = held.job, held.run
+        assert job is not None
+        assert run is not None
+        began = outcome.started_at
+        waited = began - (job.due_at or job.enqueued_at) if run.attempt == 1 else None
+        self._tally.ran(held.queue, how, outcome.finished_at - began, waited)
 
     def _give_up(self, held: Held, exc: Exception) -> None:
         log.error("job %s: not settled, it will be delivered again", held.id, exc_info=exc)

@@ -97,6 +97,16 @@ class Names:
         return f"{self.prefix.upper()}_R"
 
     @property
+    def counts_stream(self) -> str:
+        """What happened to jobs, minute by minute."""
+        return f"{self.prefix.upper()}_M"
+
+    @property
+    def totals_stream(self) -> str:
+        """What has happened to jobs in total."""
+        return f"{self.prefix.upper()}_T"
+
+    @property
     def workers_bucket(self) -> str:
         """Presence of workers."""
         return f"{self.prefix}_workers"
@@ -154,6 +164,15 @@ class Names:
     def dead_letter(self, queue: str, job_id: str) -> str:
         """Subject of a dead letter."""
         return f"{self.prefix}.d.{queue}.{job_id}"
+
+    def count(self, minute: int, metric: str, queue: str | None = None) -> str:
+        """Subject of a counter of one minute: of one queue, or of all."""
+        of = "a" if queue is None else f"q.{queue}"
+        return f"{self.prefix}.m.{of}.{minute}.{metric}"
+
+    def total(self, queue: str, metric: str) -> str:
+        """Subject of a counter of all time."""
+        return f"{self.prefix}.m.t.{queue}.{metric}"
 
     def queue_filter(self, queue: str) -> str:
         """Filter of a queue's consumer; the only wildcard a purge may use."""

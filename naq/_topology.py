@@ -1,4 +1,4 @@
-"""What naq declares on the server: two streams, a bucket, one consumer per queue.
+"""What naq declares on the server: streams, a bucket, one consumer per queue.
 
 Declaring is idempotent. What exists is compared with what is needed: a stream that lacks a
 feature or has other subjects is refused with its name and the difference, never changed silently.
@@ -14,7 +14,7 @@ from naq.exceptions import ConfigurationError, ServerRefusedError
 if TYPE_CHECKING:
     from naq.connection import Connection
 
-__all__ = ["ensure_consumer", "ensure_streams", "ensure_ticks"]
+__all__ = ["ensure_consumer", "ensure_counters", "ensure_streams", "ensure_ticks"]
 
 DUPLICATE_WINDOW = 120.0
 """Seconds a message id is remembered; longer than any publish is tried for."""
@@ -24,6 +24,8 @@ MAX_ACK_PENDING = 100_000
 """Unacknowledged jobs per queue: more than all workers of a queue run at once."""
 MAX_WAITING = 8192
 """Pull requests that may stand at one consumer; cannot be changed later."""
+COUNTS_AGE = 7200.0
+"""Seconds the counters of a minute are kept: for charts over an hour, and some."""
 TICK_WAIT = 5.0
 """Seconds a scheduler has for what is due of a schedule, before another one is asked."""
 
@@ -82,6 +84,50 @@ def _streams(connection: Connection) -> list[dict[str, Any]]:
     ]
 
 
+def _counter_streams(connection: Connection) -> list[dict[str, Any]]:
+    names = connection.names
+    prefix = names.prefix
+    common = {
+        "storage": "file",
+        "num_replicas": connection.settings.replicas,
+        "retention": "limits",
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "allow_direct": True,
+        "allow_msg_counter": True,
+        "duplicate_window": _nanoseconds(DUPLICATE_WINDOW),
+    }
+    return [
+        {
+            **common,
+            "name": names.counts_stream,
+            "description": "naq: what happened to jobs, by the minute",
+            "subjects": [f"{prefix}.m.a.>", f"{prefix}.m.q.>"],
+            "max_age": _nanoseconds(COUNTS_AGE),
+        },
+        {
+            **common,
+            "name": names.totals_stream,
+            "description": "naq: what has happened to jobs, in total",
+            "subjects": [f"{prefix}.m.t.>"],
+        },
+    ]
+
+
+async def ensure_counters(connection: Connection) -> None:
+    """Create the streams of counters that are missing, once per connection.
+
+    Apart from :func:`ensure_streams`, because who only enqueues needs none of them.
+
+    Raises as :func:`ensure_streams`.
+    """
+    for wanted in _counter_streams(connection):
+        name = wanted["name"]
+        if name not in connection.declared:
+            await _ensure_stream(connection, wanted)
+            connection.declared.add(name)
+
+
 async def ensure_streams(connection: Connection) -> None:
     """Create the streams that are missing, once per connection.
 
@@ -120,7 +166,15 @@ async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None
 
 # What may differ without harm: tuning, and what an operator may have changed on purpose.
 _FREE = frozenset(
-    {"description", "num_replicas", "storage", "max_consumers", "duplicate_window", "deny_delete"}
+    {
+        "description",
+        "num_replicas",
+        "storage",
+        "max_consumers",
+        "duplicate_window",
+        "deny_delete",
+        "max_age",
+    }
 )
 
 

@@ -312,8 +312,29 @@ class Connection:
         replies = await self._page(stream, filter_subject, start=after + 1, batch=limit)
         return [stored(reply) for reply in replies if not reply.status]
 
+    async def last_of(self, stream: str, filters: list[str]) -> list[Stored]:
+        """Return the last message of each subject that any of ``filters`` matches, in order.
+
+        In one request, so of a bounded number of subjects: the server gives up above 1,024.
+
+        Raises:
+            ServerRefusedError: there are more.
+            NaqConnectionError: no answer in time.
+        """
+        replies = await self._direct(stream, {"multi_last": filters, "batch": 1024})
+        end = replies[-1]
+        if end.status not in ("204", "404"):
+            description = (end.headers or {}).get("Description", "")
+            raise ServerRefusedError(
+                f"stream {stream}: {end.status} {description}", description=description
+            )
+        return [stored(reply) for reply in replies if not reply.status]
+
     async def _page(self, stream: str, subject: str, *, start: int, batch: int) -> list[Message]:
-        body = {"seq": start, "next_by_subj": subject, "batch": batch}
+        return await self._direct(stream, {"seq": start, "next_by_subj": subject, "batch": batch})
+
+    async def _direct(self, stream: str, body: dict[str, Any]) -> list[Message]:
+        """Ask for several messages; the last answer is a status."""
         replies = await self.gather(
             f"$JS.API.DIRECT.GET.{stream}",
             msgspec.json.encode(body),

@@ -30,6 +30,7 @@ import anyio
 
 from naq import presence
 from naq._control import Control
+from naq._counters import keep_counted
 from naq._declared import apply_tasks
 from naq._executor import Threads
 from naq._handle import Handler
@@ -38,7 +39,8 @@ from naq._names import check_queue, new_id
 from naq._runners import Runners
 from naq._seam import on_trio
 from naq._settle import Settler
-from naq._topology import ensure_consumer, ensure_streams
+from naq._tally import Tally
+from naq._topology import ensure_consumer, ensure_counters, ensure_streams
 from naq.connection import connect, current_connection, use_connection
 from naq.exceptions import ConfigurationError
 from naq.presence import WorkerInfo
@@ -126,6 +128,8 @@ class Worker:
         self._given = connection
         self._connection: Connection
         self._handler: Handler
+        self.tally = Tally()
+        """What has become of jobs here."""
         self._started_at = 0.0
         self._backend = ""
         self._stopping: anyio.Event | None = None
@@ -199,6 +203,7 @@ class Worker:
     ) -> None:
         self._connection = connection
         await ensure_streams(connection)
+        await ensure_counters(connection)
         ack_wait = min([await ensure_consumer(connection, queue) for queue in self.queues])
         async with anyio.create_task_group() as services, anyio.create_task_group() as jobs:
             intake = self._assemble(connection, services, jobs)
@@ -212,6 +217,7 @@ class Worker:
             await services.start(announce, name="naq worker presence")
             services.start_soon(self._renew_forever, ack_wait / 3, name="naq worker lease")
             services.start_soon(apply_tasks, connection, name="naq worker schedules")
+            services.start_soon(keep_counted, connection, self.tally, name="naq worker counters")
             control = Control(self, connection)
             with connection.subscription(connection.names.control(">"), control.on_messages):
                 await self._work(intake, jobs, task_status)
@@ -230,6 +236,7 @@ class Worker:
             results=results,
             settler=settler,
             threads=threads,
+            tally=self.tally,
             crash_limit=self.crash_limit,
             changed=self._changed,
         )

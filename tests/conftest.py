@@ -64,7 +64,13 @@ async def connection(settings, anyio_backend):
     async with connect(settings=settings) as opened:
         yield opened
         names = opened.names
-        streams = (names.jobs_stream, names.results_stream, f"KV_{names.workers_bucket}")
+        streams = (
+            names.jobs_stream,
+            names.results_stream,
+            names.counts_stream,
+            names.totals_stream,
+            f"KV_{names.workers_bucket}",
+        )
         for stream in streams:
             await opened.request(f"$JS.API.STREAM.DELETE.{stream}")
 
