@@ -1,0 +1,13 @@
+// What the pages can do more where there is JavaScript.
+
+import "./confirm.js";
+import "./choose.js";
+import "./keys.js";
+import "./logs.js";
+import "./scroll.js";
+import "./switch.js";
+import { start as times } from "./times.js";
+import { start as live } from "./live.js";
+
+times();
+live();
