@@ -36,6 +36,7 @@ __all__ = [
     "KINDS",
     "CallableKind",
     "CommandKind",
+    "DashboardKind",
     "NatsKind",
     "SchedulerKind",
     "WorkerKind",
@@ -397,6 +398,90 @@ class SchedulerKind(Kind):
             nursery.cancel_scope.cancel()
 
 
+def _bind(value: object) -> tuple[str, int]:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host and port.isdecimal() and int(port) < 65536:
+        return host, int(port)
+    raise Invalid(f'expected "host:port", such as "127.0.0.1:8080", got {value!r}')
+
+
+class DashboardKind(Kind):
+    """``type = "dashboard"``: on the supervisor's loop, or in a process."""
+
+    name: ClassVar[str] = "dashboard"
+    runs: ClassVar[tuple[Run, ...]] = (Run.TASK, Run.PROCESS)
+    keys: ClassVar[Mapping[str, Key]] = {
+        "bind": Key(
+            type=Scalar(_bind, {"type": "string"}),
+            default=("127.0.0.1", 8080),
+            doc="where it listens",
+        ),
+        "token": Key(type=TEXT, doc="what one logs in with; default: NAQ_DASHBOARD_TOKEN, or made"),
+        "proxy_header": Key(type=TEXT, doc="header in which a reverse proxy names who it let in"),
+        "readonly": Key(type=BOOLEAN, default=False, doc="show only"),
+    }
+    defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """Several on one address would be one too many."""
+        if service.replicas != 1 and service.options["bind"][1] != 0:
+            yield "replicas", "must be 1: they would listen at the same port"
+
+    def launch(self, replica: ReplicaContext) -> Launch:
+        """Run ``naq dashboard``."""
+        options = replica.service.options
+        host, port = options["bind"]
+        words = [sys.executable, "-m", "naq", "dashboard", "--host", host, "--port", str(port)]
+        env: dict[str, str | None] = {}
+        if options["token"]:
+            env["NAQ_DASHBOARD_TOKEN"] = options["token"]  # not for everybody who runs ps
+        if options["proxy_header"]:
+            words += ["--proxy-header", options["proxy_header"]]
+        if options["readonly"]:
+            words.append("--readonly")
+        return Launch(argv=tuple(words), env=env, lifeline=True)
+
+    async def run(  # noqa: ASYNC128 - the dashboard calls started()
+        self, replica: ReplicaContext, *, task_status: TaskStatus
+    ) -> None:
+        """Serve it here, on Trio."""
+        import trio
+
+        from naq.dashboard.serve import Dashboard
+        from naq.settings import Settings
+
+        options = replica.service.options
+        host, port = options["bind"]
+        dashboard = Dashboard(
+            host=host,
+            port=port,
+            token=options["token"] or replica.env.get("NAQ_DASHBOARD_TOKEN") or None,
+            proxy_header=options["proxy_header"],
+            readonly=options["readonly"],
+            settings=Settings.from_env(replica.env),
+            directory=replica.project.directory,
+            project=replica.project.name,
+        )
+        stopping = replica.stopping()
+
+        class Ready:
+            def started(self, value: object = None, /) -> None:
+                task_status.started(value)
+                if dashboard.generated:
+                    replica.say(f"log in: {dashboard.login_url}")
+
+        async with trio.open_nursery() as nursery:
+
+            async def obey() -> None:
+                await stopping.wait()
+                dashboard.stop()
+
+            nursery.start_soon(obey)
+            await dashboard.run(task_status=Ready())
+            nursery.cancel_scope.cancel()
+
+
 KINDS: Kinds = MappingProxyType(
     {
         kind.name: kind
@@ -406,6 +491,7 @@ KINDS: Kinds = MappingProxyType(
             NatsKind,
             WorkerKind,
             SchedulerKind,
+            DashboardKind,
             SchedulesKind,
         )
     }

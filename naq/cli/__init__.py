@@ -28,6 +28,7 @@ COMMANDS = {
         ("down", "supervision:down", "Stop them in order."),
         ("worker", "services:worker", "Run jobs of queues."),
         ("scheduler", "services:scheduler", "Do for schedules what the server cannot."),
+        ("dashboard", "dashboard:dashboard", "Serve the dashboard."),
     ],
     "Services of a running project": [
         ("logs", "watching:logs", "Show what they have printed."),

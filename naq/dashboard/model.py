@@ -5,11 +5,14 @@ Times are seconds since the epoch, durations seconds. Nothing in here was ever u
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from naq._queues import QueueStats  # noqa: TC001 - msgspec reads the annotation
+
+if TYPE_CHECKING:
+    from naq._counters import Minute
 
 __all__ = [
     "STATES",
@@ -18,6 +21,7 @@ __all__ = [
     "JobsPage",
     "LetterRow",
     "LettersPage",
+    "MinuteRow",
     "Overview",
     "ScheduleRow",
     "ServiceRow",
@@ -46,6 +50,32 @@ class Overview(msgspec.Struct, kw_only=True):
     schedules: int
     server: str
     """Address and version of the server."""
+
+
+class MinuteRow(msgspec.Struct, kw_only=True):
+    """What happened in one minute; ``p50`` and ``p95`` of the run times, in seconds."""
+
+    at: float
+    done: int
+    failed: int
+    retried: int
+    dead: int
+    p50: float | None = None
+    p95: float | None = None
+
+    @classmethod
+    def of(cls, minute: Minute) -> MinuteRow:
+        """Return what is shown of a minute."""
+        p50, p95 = minute.p50_ms, minute.p95_ms
+        return cls(
+            at=minute.begins_at,
+            done=minute.done,
+            failed=minute.failed,
+            retried=minute.retried,
+            dead=minute.dead,
+            p50=None if p50 is None else p50 / 1000,
+            p95=None if p95 is None else p95 / 1000,
+        )
 
 
 class JobRow(msgspec.Struct, kw_only=True):

@@ -1,0 +1,189 @@
+"""What may be done from a page or through the API; each is logged with who did it and to what."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from naq import _delayed, _queues
+from naq._inspect import cancel_job
+from naq._names import check_job_id, check_queue
+from naq.deadletters import DeadLetters
+from naq.exceptions import ConfigurationError, JobNotFoundError
+from naq.schedules import Schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from naq.connection import Connection
+    from naq.dashboard.state import State
+
+    Action = Callable[[State, str, Mapping[str, Any]], Awaitable[str]]
+
+__all__ = ["ACTIONS", "act", "bulk"]
+
+log = logging.getLogger("naq.dashboard")
+
+MOST = 1_000
+"""Dead letters that one bulk action may be about."""
+
+
+def _connection(state: State) -> Connection:
+    return state.link.here()[0]
+
+
+async def _pause_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
+    await _queues.pause(_connection(state), check_queue(name))
+    return f"queue {name} is paused"
+
+
+async def _resume_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
+    await _queues.resume(_connection(state), check_queue(name))
+    return f"queue {name} goes on"
+
+
+async def _purge_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
+    removed = await _queues.purge(_connection(state), check_queue(name))
+    return f"{removed} jobs of queue {name} were removed"
+
+
+async def _cancel_job(state: State, name: str, _: Mapping[str, Any]) -> str:
+    cancelled = await cancel_job(_connection(state), check_job_id(name))
+    return f"job {name} is cancelled" if cancelled else f"job {name} had ended already"
+
+
+async def _requeue(state: State, name: str, _: Mapping[str, Any]) -> str:
+    await DeadLetters(_connection(state)).requeue(check_job_id(name))
+    return f"job {name} is queued again"
+
+
+async def _delete(state: State, name: str, _: Mapping[str, Any]) -> str:
+    await DeadLetters(_connection(state)).delete(check_job_id(name))
+    return f"the dead letter of job {name} is deleted"
+
+
+def _schedule(action: str) -> Action:
+    async def do(state: State, name: str, _: Mapping[str, Any]) -> str:
+        connection = _connection(state)
+        schedules = Schedules(connection)
+        if not await schedules.exists(check_job_id(name)):
+            return await _delayed_job(connection, name, action)
+        if action == "run-now":
+            return f"schedule {name} runs now as {(await schedules.run_now(name)).id}"
+        record = await schedules.control(name, action)
+        return f"schedule {name} is {record.status}"
+
+    return do
+
+
+async def _delayed_job(connection: Connection, name: str, action: str) -> str:
+    if action == "cancel":
+        await cancel_job(connection, name)
+        return f"job {name} is cancelled"
+    if action == "run-now":
+        await _delayed.move(connection, name, datetime.now(UTC).timestamp())
+        return f"job {name} runs now"
+    if await _delayed.find_delayed(connection, name) is None:
+        raise JobNotFoundError(f"there is no schedule or delayed job {name}", job_id=name)
+    raise ConfigurationError(f"{name} is a delayed job: it can be cancelled or run now")
+
+
+async def _reschedule(state: State, name: str, form: Mapping[str, Any]) -> str:
+    changes: dict[str, Any] = {}
+    for field in ("cron", "timezone"):
+        if form.get(field):
+            changes[field] = str(form[field])
+    try:
+        if form.get("interval"):
+            changes["interval"] = float(form["interval"])
+        if form.get("repeat"):
+            changes["repeat"] = int(form["repeat"])
+        if form.get("next_run"):
+            moment = datetime.fromisoformat(str(form["next_run"]))
+            changes["next_run"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except ValueError as exc:
+        raise ConfigurationError(f"reschedule: {exc}") from exc
+    record = await Schedules(_connection(state)).control(
+        check_job_id(name), "reschedule", **changes
+    )
+    return f"schedule {name} is {record.status}"
+
+
+def _service(command: str) -> Action:
+    async def do(state: State, name: str, _: Mapping[str, Any]) -> str:
+        await state.services.ask(command, services=[name])
+        return f"{command} of {name}: done"
+
+    return do
+
+
+async def _scale(state: State, name: str, form: Mapping[str, Any]) -> str:
+    text = str(form.get("replicas", ""))
+    if not text.isdecimal() or int(text) > 1_000:
+        raise ConfigurationError(f"replicas={text!r}: must be a whole number")
+    await state.services.ask("scale", replicas={name: int(text)})
+    return f"{name} has {text} replicas"
+
+
+ACTIONS: dict[tuple[str, str], Action] = {
+    ("queues", "pause"): _pause_queue,
+    ("queues", "resume"): _resume_queue,
+    ("queues", "purge"): _purge_queue,
+    ("jobs", "cancel"): _cancel_job,
+    ("dead", "requeue"): _requeue,
+    ("dead", "delete"): _delete,
+    ("schedules", "pause"): _schedule("pause"),
+    ("schedules", "resume"): _schedule("resume"),
+    ("schedules", "cancel"): _schedule("cancel"),
+    ("schedules", "run-now"): _schedule("run-now"),
+    ("schedules", "reschedule"): _reschedule,
+    ("services", "start"): _service("start"),
+    ("services", "stop"): _service("stop"),
+    ("services", "restart"): _service("restart"),
+    ("services", "scale"): _scale,
+}
+
+
+async def act(state: State, who: str, what: tuple[str, str, str], form: Mapping[str, Any]) -> str:
+    """Do something; return what has become of it, for people.
+
+    Args:
+        state: of the dashboard.
+        who: does it, for the log.
+        what: kind of thing (``queues``, ``jobs``, ``dead``, ``schedules``, ``services``), which
+            one, and what is to be done.
+        form: further fields.
+
+    Raises:
+        KeyError: there is no such action.
+        NaqException: it cannot be done.
+    """
+    kind, name, verb = what
+    done = await ACTIONS[kind, verb](state, name, form)
+    log.info("%s: %s %s %s: %s", who, kind, name, verb, done)
+    state.hub.ring()
+    return done
+
+
+async def bulk(state: State, who: str, verb: str, ids: list[str]) -> str:
+    """Requeue or delete several dead letters; those that are gone meanwhile are left out.
+
+    Raises:
+        ConfigurationError: no such action, or too many at once.
+        NaqException: it cannot be done.
+    """
+    if verb not in {"requeue", "delete"}:
+        raise ConfigurationError(f"action={verb!r}: must be requeue or delete")
+    if len(ids) > MOST:
+        raise ConfigurationError(f"at most {MOST} at once")
+    done = 0
+    for job_id in ids:
+        try:
+            await ACTIONS["dead", verb](state, job_id, {})
+        except JobNotFoundError:
+            continue
+        done += 1
+    log.info("%s: dead letters %s: %d of %d: %s", who, verb, done, len(ids), " ".join(ids[:20]))
+    state.hub.ring()
+    return f"{done} dead letters: {verb}"

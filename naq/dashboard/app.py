@@ -1,0 +1,389 @@
+"""The dashboard as a QuartTrio application."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from jinja2 import Environment, PackageLoader, select_autoescape
+from quart import Response, redirect, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from naq import __version__
+from naq.dashboard import actions, api, shown
+from naq.dashboard.auth import COOKIE, SESSION, may_act
+from naq.dashboard.live import TooManyClientsError
+from naq.dashboard.pages import NAV, Shown, find
+from naq.dashboard.streams import LogStream, PageStream
+from naq.exceptions import (
+    ConfigurationError,
+    JobNotFoundError,
+    NaqConnectionError,
+    NaqException,
+)
+
+if TYPE_CHECKING:
+    from naq.dashboard.auth import Visitor
+    from naq.dashboard.state import State
+
+__all__ = ["make_app", "renderer"]
+
+log = logging.getLogger("naq.dashboard")
+
+STATIC = Path(__file__).parent / "static"
+MAX_BODY = 1 << 20
+"""Bytes of a request's body that are taken."""
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "interest-cohort=()",
+}
+OPEN = frozenset({"/healthz", "/readyz", "/login"})
+"""Paths that need no token."""
+
+
+def environment() -> Environment:
+    """Return what renders templates; everything in them is escaped."""
+    env = Environment(
+        loader=PackageLoader("naq.dashboard"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown.register(env)
+    return env
+
+
+class renderer:  # noqa: N801 - used like a function
+    """Renders pages, and the live parts of pages."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._env = environment()
+        self.placeholder = secrets.token_hex(16)
+        """Stands for a form's token in parts, which all who look share."""
+
+    def page(self, found: Shown, visitor: Visitor | None, path: str) -> str:
+        """Return a page as HTML."""
+        return self._env.get_template(found.template).render(self._context(found, visitor, path))
+
+    def parts(self, found: Shown, path: str) -> dict[str, str]:
+        """Return the live parts of a page, by the name of their block.
+
+        They are the same for all who look, but for the token of forms: :attr:`placeholder` stands
+        for it.
+        """
+        template = self._env.get_template(found.template)
+        context = template.new_context(self._context(found, None, path))
+        return {
+            name: "".join(block(context)).strip()
+            for name, block in template.blocks.items()
+            if name.startswith("live_")
+        }
+
+    def _context(self, found: Shown, visitor: Visitor | None, path: str) -> dict[str, Any]:
+        state = self._state
+        return {
+            "page": found.page,
+            "nav": NAV,
+            "csrf": self.placeholder if visitor is None else visitor.csrf or "",
+            "readonly": state.readonly,
+            "problem": state.link.problem,
+            "project": state.project,
+            "version": __version__,
+            "user": visitor.shown if visitor else None,
+            "now": time.time(),
+            "path": path,
+            **found.context,
+        }
+
+
+def make_app(state: State, render: renderer) -> QuartTrio:
+    """Return the application."""
+    app = QuartTrio(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["RESPONSE_TIMEOUT"] = 60
+    site = _Site(state, render)
+    app.before_request(site.check)
+    app.after_request(_harden)
+    app.add_url_rule("/healthz", view_func=site.healthz)
+    app.add_url_rule("/readyz", view_func=site.readyz)
+    app.add_url_rule("/login", view_func=site.login, methods=["GET", "POST"])
+    app.add_url_rule("/logout", view_func=site.logout, methods=["POST"])
+    app.add_url_rule("/static/<path:name>", view_func=site.static)
+    app.add_url_rule("/events", view_func=site.events)
+    app.add_url_rule("/services/<name>/logs", view_func=site.logs)
+    app.add_url_rule("/dead/bulk", view_func=site.bulk, methods=["POST"])
+    app.add_url_rule("/api/openapi.json", view_func=site.openapi)
+    app.add_url_rule("/api/<path:path>", view_func=site.api, methods=["GET"])
+    app.add_url_rule(
+        "/api/<kind>/<path:name>/<verb>", "api_act", view_func=site.api_act, methods=["POST"]
+    )
+    app.add_url_rule("/<kind>/<path:name>/<verb>", "act", view_func=site.act, methods=["POST"])
+    app.add_url_rule("/", "root", view_func=site.page, defaults={"path": ""})
+    app.add_url_rule("/<path:path>", view_func=site.page)
+    app.register_error_handler(HTTPException, site.http_problem)
+    app.register_error_handler(NaqException, site.problem)
+    app.register_error_handler(Exception, site.fault)
+    return app
+
+
+class _Site:
+    """What answers requests."""
+
+    def __init__(self, state: State, render: renderer) -> None:
+        self._state = state
+        self._render = render
+        self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
+
+    # ---------------------------------------------------------------- who
+
+    async def check(self) -> Response | None:
+        """Let in who may."""
+        path = request.path
+        if path in OPEN or path.startswith("/static/") or self._visitor() is not None:
+            return None
+        if path.startswith("/api/") or path in {"/events", "/metrics"}:
+            return _json(api.Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
+        return Response(
+            self._html("login.html", {"failed": False, "wait": 0}), 401, content_type=_HTML
+        )
+
+    def _visitor(self) -> Visitor | None:
+        return self._state.auth.visitor(dict(request.headers), request.cookies)
+
+    async def login(self) -> Any:
+        """Give a cookie for the token."""
+        auth, address = self._state.auth, request.remote_addr or "?"
+        given = request.args.get("token", "")
+        if request.method == "POST":
+            given = (await request.form).get("token", "")
+        if not given:
+            return self._html("login.html", {"failed": False, "wait": auth.wait(address)})
+        cookie = auth.login(given, address)
+        if cookie is None:
+            log.warning("%s: wrong token", address)
+            wait = auth.wait(address)
+            html = self._html("login.html", {"failed": True, "wait": wait})
+            return Response(html, 429 if wait else 401, content_type=_HTML)
+        answer = redirect("/")
+        answer.set_cookie(
+            COOKIE,
+            cookie,
+            max_age=SESSION,
+            httponly=True,
+            samesite="Strict" if request.method == "POST" else "Lax",
+            secure=request.scheme == "https",
+        )
+        return answer
+
+    async def logout(self) -> Any:
+        """Take the cookie back."""
+        await self._form()
+        answer = redirect("/login")
+        answer.delete_cookie(COOKIE)
+        return answer
+
+    async def _form(self) -> Any:
+        """Return the fields of a request that acts, if it may.
+
+        Raises:
+            PermissionError: it may not.
+        """
+        visitor = self._visitor()
+        body = await request.form
+        fields: Any = body
+        if request.is_json:
+            fields = await request.get_json(silent=True) or {}
+            if not isinstance(fields, dict):
+                fields = {}
+        given = body.get("csrf", "") or request.headers.get("X-CSRF-Token", "")
+        if visitor is None or not may_act(visitor, given, dict(request.headers), request.host):
+            raise PermissionError("this request does not come from a page of this dashboard")
+        if self._state.readonly:
+            raise PermissionError("this dashboard is read-only")
+        return fields
+
+    # -------------------------------------------------------------- pages
+
+    async def page(self, path: str) -> Any:
+        """Show a page."""
+        target = f"/{path}"
+        if path == "jobs" and (wanted := request.args.get("q", "").strip()):
+            return redirect(f"/jobs/{wanted}")
+        query = request.query_string.decode()
+        found = await find(self._state, f"{target}?{query}")
+        if found is None:
+            return self._error(404, "There is no such page", target)
+        full = f"{target}?{query}" if query else target
+        return self._render.page(found, self._visitor(), full)
+
+    async def static(self, name: str) -> Any:
+        """Send a file that belongs to the pages."""
+        path = self._static.get(name)
+        if path is None:
+            return self._error(404, "There is no such file", name)
+        kind = _KINDS.get(path.suffix, "application/octet-stream")
+        cached = {"Cache-Control": "private, max-age=3600"}
+        return Response(path.read_bytes(), 200, content_type=kind, headers=cached)
+
+    async def events(self) -> Any:
+        """Send what changes on a page."""
+        path = request.args.get("page", "/")
+        try:
+            visitor = self._visitor()
+            csrf = (visitor.csrf if visitor else None) or ""
+            stream = PageStream(self._state.hub, path, (self._render.placeholder, csrf))
+        except TooManyClientsError:
+            return _json(api.Problem("too many pages are open"), 503)
+        return _stream(stream)
+
+    async def logs(self, name: str) -> Any:
+        """Send what a service prints from now on."""
+        return _stream(LogStream(self._state.services, name))
+
+    # ------------------------------------------------------------ actions
+
+    async def act(self, kind: str, name: str, verb: str) -> Any:
+        """Do something, then go back to the page it was asked from."""
+        fields = await self._form()
+        if (kind, verb) not in actions.ACTIONS:
+            return self._error(404, "There is no such action", f"{kind} {verb}")
+        await actions.act(self._state, self._who(), (kind, name, verb), fields)
+        return redirect(_back(fields.get("back", "")), 303)
+
+    async def bulk(self) -> Any:
+        """Requeue or delete several dead letters."""
+        fields = await self._form()
+        ids = fields.getlist("ids") if hasattr(fields, "getlist") else fields.get("ids", [])
+        await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
+        return redirect(_back(fields.get("back", "")) if fields.get("back") else "/dead", 303)
+
+    def _who(self) -> str:
+        visitor = self._visitor()
+        return f"{visitor.name if visitor else '?'} at {request.remote_addr}"
+
+    # ---------------------------------------------------------------- api
+
+    async def openapi(self) -> Any:
+        """Describe the API."""
+        return _json(api.describe(readonly=self._state.readonly))
+
+    async def api(self, path: str) -> Any:
+        """Answer a question."""
+        name = ""
+        endpoint = api.ENDPOINTS.get(path)
+        if endpoint is None and path.startswith("jobs/"):
+            name, endpoint = path.removeprefix("jobs/"), api.ENDPOINTS["jobs/{id}"]
+        if endpoint is None or (endpoint.parameter and not name):
+            return _json(api.Problem(f"there is no /api/{path}"), 404)
+        return _json(await endpoint.ask(self._state, name, request.args))
+
+    async def api_act(self, kind: str, name: str, verb: str) -> Any:
+        """Do something."""
+        fields = await self._form()
+        if (kind, verb) not in actions.ACTIONS:
+            return _json(api.Problem(f"there is no action {verb} of {kind}"), 404)
+        return _json(
+            api.Done(await actions.act(self._state, self._who(), (kind, name, verb), fields))
+        )
+
+    # ------------------------------------------------------------- health
+
+    async def healthz(self) -> Any:
+        """Say that this is alive."""
+        return _json({"status": "ok"})
+
+    async def readyz(self) -> Any:
+        """Say whether there is a server."""
+        problem = self._state.link.problem
+        return _json({"status": problem or "ok"}, 503 if problem else 200)
+
+    # ----------------------------------------------------------- problems
+
+    async def http_problem(self, exc: HTTPException) -> Any:
+        """Show what the framework refuses."""
+        return self._error(exc.code or 500, exc.name, exc.description or "")
+
+    async def problem(self, exc: NaqException) -> Any:
+        """Show why something cannot be done."""
+        return self._error(_code(exc), _TITLES.get(_code(exc), "It does not work"), str(exc))
+
+    async def fault(self, exc: Exception) -> Any:
+        """Show that something is wrong with us, or that somebody may not."""
+        if isinstance(exc, PermissionError):
+            return self._error(403, "Not allowed", str(exc))
+        log.error("%s %s", request.method, request.path, exc_info=exc)
+        return self._error(500, "Something is wrong in naq", "The log has more.")
+
+    def _error(self, code: int, title: str, text: str) -> Response:
+        if request.path.startswith("/api/"):
+            return _json(api.Problem(text or title), code)
+        context = {"code": code, "title": title, "text": text}
+        return Response(self._html("error.html", context), code, content_type=_HTML)
+
+    def _html(self, template: str, context: dict[str, Any]) -> str:
+        visitor = self._visitor()
+        return self._render.page(Shown(template, "", context), visitor, request.path)
+
+
+_HTML = "text/html; charset=utf-8"
+_KINDS = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+}
+_TITLES = {404: "Not there", 400: "That cannot be used", 503: "There is no server"}
+
+
+def _code(exc: NaqException) -> int:
+    match exc:
+        case JobNotFoundError():
+            return 404
+        case ConfigurationError():
+            return 400
+        case NaqConnectionError():
+            return 503
+        case _:
+            return 409
+
+
+def _json(value: Any, code: int = 200) -> Response:
+    body = msgspec.json.encode(value, enc_hook=repr)
+    return Response(body, code, content_type="application/json")
+
+
+def _stream(events: Any) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    answer = Response(events, 200, content_type="text/event-stream", headers=headers)
+    answer.timeout = None
+    return answer
+
+
+def _back(target: str) -> str:
+    """Return where to go after an action: a path of ours, whatever was given."""
+    split = urlsplit(target)
+    if split.scheme or split.netloc or not target.startswith("/") or "\\" in target:
+        return "/"
+    return target if not target.startswith("//") else "/"
+
+
+async def _harden(answer: Response) -> Response:
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
+    answer.headers.setdefault("Cache-Control", "no-store")
+    return answer

@@ -1,0 +1,136 @@
+"""Who may look, and who may act.
+
+One token, or the name a reverse proxy vouches for. Browsers exchange the token for a cookie that is
+signed with it, so that it is in no address bar, and every form carries a second one, which other
+sites cannot know. Programs send the token itself and need neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["COOKIE", "SESSION", "Auth", "Visitor", "is_loopback", "may_act", "new_token"]
+
+COOKIE = "naq_session"
+SESSION = 7 * 86_400
+"""Seconds a login holds."""
+FREE_TRIES = 5
+LONGEST_WAIT = 60.0
+"""Seconds between two tries of somebody who fails again and again."""
+REMEMBERED = 1_000
+"""Addresses of which failures are remembered."""
+
+
+def new_token() -> str:
+    """Return a token nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who may look.
+
+    Attributes:
+        name: for the log.
+        csrf: what a form of theirs must carry; None: nothing, since no browser sends this by
+            itself.
+        shown: who they are, for people; None where all have the same token.
+    """
+
+    name: str
+    csrf: str | None
+    shown: str | None = None
+
+
+@dataclass(slots=True)
+class Auth:
+    """Checks requests.
+
+    Attributes:
+        token: what programs send and people log in with.
+        proxy_header: header in which a reverse proxy names who it has let through; only believed
+            where it is set, since everybody who reaches us directly can send it.
+    """
+
+    token: str = field(repr=False)
+    proxy_header: str | None = None
+    _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def visitor(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Visitor | None:
+        """Return who sends a request; None if that is nobody we know."""
+        kind, _, given = headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self._is_token(given.strip()):
+            return Visitor("token", None)
+        if self.proxy_header and (name := headers.get(self.proxy_header, "")):
+            return Visitor(name, self._sign(f"csrf:proxy:{name}"), name)
+        session = cookies.get(COOKIE, "")
+        if self._is_session(session):
+            return Visitor("browser", self._sign(f"csrf:{session}"))
+        return None
+
+    def login(self, token: str, address: str) -> str | None:
+        """Return the cookie for the right token; None for a wrong one, which counts."""
+        if self.wait(address) > 0 or not self._is_token(token):
+            self._fail(address)
+            return None
+        self._failures.pop(address, None)
+        expires = f"{int(time.time()) + SESSION}.{secrets.token_urlsafe(9)}"
+        return f"{expires}.{self._sign(f'session:{expires}')}"
+
+    def wait(self, address: str) -> float:
+        """Return the seconds until somebody at ``address`` may try again."""
+        count, last = self._failures.get(address, (0, 0.0))
+        if count < FREE_TRIES:
+            return 0.0
+        pause = min(LONGEST_WAIT, 2.0 ** (count - FREE_TRIES))
+        return max(0.0, last + pause - time.monotonic())
+
+    def _fail(self, address: str) -> None:
+        count, _ = self._failures.pop(address, (0, 0.0))
+        if len(self._failures) >= REMEMBERED:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures[address] = (count + 1, time.monotonic())
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+    def _is_session(self, session: str) -> bool:
+        expires, _, signature = session.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(f"session:{expires}").encode()):
+            return False
+        until = expires.partition(".")[0]
+        return until.isdigit() and int(until) > time.time()
+
+    def _sign(self, text: str) -> str:
+        return hmac.new(self.token.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def may_act(visitor: Visitor, given: str, headers: Mapping[str, str], host: str) -> bool:
+    """Whether a request that changes something comes from a page of ours, or from a program.
+
+    Args:
+        visitor: who sends it.
+        given: the form's ``csrf``.
+        headers: of the request.
+        host: the request's own host and port.
+    """
+    if visitor.csrf is None:
+        return True
+    origin = headers.get("Origin", "")
+    if origin and urlsplit(origin).netloc != host:
+        return False
+    return hmac.compare_digest(given.encode(), visitor.csrf.encode())

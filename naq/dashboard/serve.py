@@ -1,0 +1,194 @@
+"""The dashboard on a socket."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+
+from naq.dashboard.app import make_app, renderer
+from naq.dashboard.auth import Auth, is_loopback, new_token
+from naq.dashboard.link import Link
+from naq.dashboard.live import Hub
+from naq.dashboard.pages import find
+from naq.dashboard.services import Services
+from naq.dashboard.state import State
+from naq.exceptions import ConfigurationError, EnvironmentProblemError
+from naq.settings import Settings
+
+__all__ = ["Dashboard"]
+
+log = logging.getLogger("naq.dashboard")
+
+BACKLOG = 128
+GRACE = 2.0
+"""Seconds that requests under way get when the dashboard is stopped."""
+
+
+class Dashboard:
+    """Serves the dashboard; ``await Dashboard().run()`` until :meth:`stop` or cancelled. On Trio.
+
+    Attributes:
+        host, port: where it listens; the port is known once it runs.
+        token: what one logs in with.
+        generated: whether the token was made here, so that somebody has to be told.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        token: str | None = None,
+        proxy_header: str | None = None,
+        readonly: bool = False,
+        nats_url: str | None = None,
+        settings: Settings | None = None,
+        directory: Path | None = None,
+        project: str = "",
+    ) -> None:
+        """Describe a dashboard.
+
+        Args:
+            host: address to listen at. Others than loopback need a token or a proxy header.
+            port: 0: any free one.
+            token: what one logs in with; None: one is generated.
+            proxy_header: header in which a reverse proxy names who it has let through.
+            readonly: show only.
+            nats_url: where the server is; None looks where docs/guide.md says.
+            settings: instead of the environment's.
+            directory: of the project whose services are shown; None: the current one.
+            project: its name, for people.
+
+        Raises:
+            ConfigurationError: it would be open to everybody.
+        """
+        if not is_loopback(host) and not (token or proxy_header):
+            raise ConfigurationError(
+                f"{host} can be reached by others: give a token (--token, NAQ_DASHBOARD_TOKEN) or "
+                "the header of a reverse proxy that checks who they are (--proxy-header)"
+            )
+        if not 0 <= port <= 65535:
+            raise ConfigurationError(f"port={port!r}: must be between 0 and 65535")
+        self.host, self.port = host, port
+        self.generated = token is None
+        self.token = token or new_token()
+        self._stopping = trio.Event()
+        directory = directory or Path.cwd()
+        self._link = Link(nats_url, settings or Settings.from_env(), changed=self._changed)
+        self._state = State(
+            self._link,
+            Services(directory),
+            Auth(self.token, proxy_header),
+            readonly=readonly,
+            project=project or directory.name,
+        )
+        self._render = renderer(self._state)
+        self._state.hub = self._hub = Hub(self._parts)
+
+    @property
+    def url(self) -> str:
+        """Where it is, for a browser."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
+
+    @property
+    def login_url(self) -> str:
+        """The same, with the token: a link that logs in."""
+        return f"{self.url}login?token={quote(self.token)}"
+
+    def stop(self) -> None:
+        """Take no more requests; end when those under way are answered."""
+        self._stopping.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until stopped; ready (``task_status``) when the socket listens.
+
+        Raises:
+            EnvironmentProblemError: the address cannot be used.
+        """
+        listener = self._listen()
+        config = Config()
+        config.bind = [f"fd://{listener.detach()}"]
+        config.accesslog = None
+        config.errorlog = None
+        config.graceful_timeout = GRACE
+        config.shutdown_timeout = GRACE
+        config.include_server_header = False
+        config.h11_max_incomplete_size = 32_768
+        config.keep_alive_timeout = 30
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._link.run)
+            nursery.start_soon(self._hub.run)
+            nursery.start_soon(self._hub.beat)
+            nursery.start_soon(self._listen_to_server)
+            app = make_app(self._state, self._render)
+            await nursery.start(self._serve, app, config)
+            task_status.started()
+            log.info("dashboard at %s", self.url)
+            try:
+                await self._stopping.wait()
+            finally:
+                self._stopping.set()  # also where we are cancelled: hypercorn is told, and ends
+            nursery.cancel_scope.deadline = trio.current_time() + GRACE + 1
+            await self._served.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _serve(
+        self,
+        app: Any,
+        config: Config,
+        *,
+        task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        self._served = trio.Event()
+        # hypercorn is told to stop, never cancelled: it would leave connections half closed.
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                serving = partial(serve, app, config, shutdown_trigger=self._ended)
+                await nursery.start(serving)
+                task_status.started()
+        self._served.set()
+
+    async def _ended(self) -> None:
+        """Wait for the word to stop; open pages are let go then, or they would hold that up."""
+        await self._stopping.wait()
+        self._hub.close_all()
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self.host.strip("[]"), self.port))
+            listener.listen(BACKLOG)
+        except OSError as exc:
+            listener.close()
+            raise EnvironmentProblemError(
+                f"cannot listen at {self.host}:{self.port}: {exc.strerror or exc}"
+            ) from exc
+        self.port = listener.getsockname()[1]
+        return listener
+
+    # ------------------------------------------------------------------ live
+
+    def _changed(self) -> None:
+        self._hub.tell(self._link.problem)
+        self._hub.ring()
+
+    async def _parts(self, path: str) -> dict[str, str] | None:
+        found = await find(self._state, path)
+        return None if found is None else self._render.parts(found, path)
+
+    async def _listen_to_server(self) -> None:
+        await self._link.came.wait()
+        connection = self._link.connection
+        if connection is not None:
+            await self._hub.listen(connection)

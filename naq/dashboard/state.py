@@ -1,0 +1,87 @@
+"""What all requests share: the link, the supervisor, who may, and answers that are still fresh."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from naq._counters import last_hour
+from naq.dashboard.model import MinuteRow
+from naq.exceptions import NaqConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from naq.dashboard.auth import Auth
+    from naq.dashboard.link import Link
+    from naq.dashboard.live import Hub
+    from naq.dashboard.queries import Queries
+    from naq.dashboard.services import Services
+
+__all__ = ["State"]
+
+T = TypeVar("T")
+
+FRESH = 0.4
+"""Seconds an answer is good for everybody: twenty open pages ask once."""
+PATIENCE = 5.0
+"""Seconds an answer may take before the page is shown without."""
+
+
+class State:
+    """One dashboard.
+
+    Attributes:
+        link: the server.
+        services: the supervisor of this project.
+        auth: who may.
+        readonly: nobody may act.
+        project: for people.
+        hub: open pages.
+    """
+
+    hub: Hub
+
+    def __init__(
+        self, link: Link, services: Services, auth: Auth, *, readonly: bool, project: str
+    ) -> None:
+        self.link = link
+        self.services = services
+        self.auth = auth
+        self.readonly = readonly
+        self.project = project
+        self._answers: dict[str, tuple[float, Any]] = {}
+        self._asking: dict[str, trio.Lock] = {}
+
+    async def cached(self, name: str, ask: Callable[[Queries], Awaitable[T]]) -> T:
+        """Return an answer that is fresh, asking at most once at a time.
+
+        Args:
+            name: of the question.
+            ask: asks it.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached, or does not answer in time.
+        """
+        async with self._asking.setdefault(name, trio.Lock()):
+            at, answer = self._answers.get(name, (0.0, None))
+            if time.monotonic() - at < FRESH:
+                known: T = answer
+                return known
+            _, queries = self.link.here()
+            with trio.move_on_after(PATIENCE):
+                found = await ask(queries)
+                self._answers[name] = (time.monotonic(), found)
+                return found
+        raise NaqConnectionError("the server does not answer")
+
+    async def minutes(self, queue: str | None = None) -> list[Any]:
+        """Return the last hour, minute by minute, oldest first."""
+
+        async def ask(_: Queries) -> list[Any]:
+            connection, _queries = self.link.here()
+            return [MinuteRow.of(minute) for minute in await last_hour(connection, queue)]
+
+        return await self.cached(f"minutes:{queue or ''}", ask)
