@@ -115,8 +115,8 @@ async def withdraw(connection: Connection, worker_id: str) -> None:
             log.debug("cannot withdraw this worker: %s", exc)
 
 
-async def list_workers(connection: Connection, kind: str = "worker") -> list[WorkerInfo]:
-    """Return all workers (or schedulers), oldest first, with what they run right now.
+async def list_workers(connection: Connection, kind: str | None = "worker") -> list[WorkerInfo]:
+    """Return all workers (or schedulers; None: both), oldest first, with what they run right now.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -138,7 +138,7 @@ async def list_workers(connection: Connection, kind: str = "worker") -> list[Wor
             info.status = "unresponsive"
             workers[worker_id] = live.pop(worker_id, info)
         workers.update(live)
-    found = (info for info in workers.values() if info.kind == kind)
+    found = (info for info in workers.values() if kind in {None, info.kind})
     return sorted(found, key=lambda info: (info.started_at, info.id))
 
 
