@@ -65,6 +65,7 @@ COMMANDS = {
         ("resume-queue", "queues:resume_queue", "Give them again."),
         ("purge", "queues:purge", "Remove all jobs of queues."),
         ("list-workers", "queues:list_workers", "Show all workers and what they run."),
+        ("metrics", "queues:metrics", "Print all numbers as Prometheus reads them."),
     ],
     "Dead letters": [
         ("list-failed", "deadletters:list_failed", "Show jobs that will not be tried again."),

@@ -13,7 +13,7 @@ from naq.cli._common import Common, Json, run
 if TYPE_CHECKING:
     from naq.connection import Connection
 
-__all__ = ["list_queues", "list_workers", "pause_queue", "purge", "resume_queue"]
+__all__ = ["list_queues", "list_workers", "metrics", "pause_queue", "purge", "resume_queue"]
 
 
 def list_queues(*, json: Json = False, common: Common | None = None) -> int:
@@ -42,6 +42,18 @@ def list_queues(*, json: Json = False, common: Common | None = None) -> int:
         for stats in found
     ]
     render.table(columns, rows, empty="there are no queues yet")
+    return 0
+
+
+def metrics(*, common: Common | None = None) -> int:
+    """Print all queues, workers and schedules as Prometheus reads them."""
+
+    async def ask(connection: Connection) -> str:
+        from naq._metrics import queue_metrics
+
+        return await queue_metrics(connection)
+
+    sys.stdout.write(run(common, ask))
     return 0
 
 

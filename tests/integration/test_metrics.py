@@ -1,0 +1,74 @@
+"""All numbers of the queue, as a collector reads them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from prometheus_client.parser import text_string_to_metric_families
+
+import naq
+from examples.tasks import add
+from naq._metrics import queue_metrics
+from naq.exceptions import JobExecutionError
+
+
+def fail():
+    raise ValueError("no")
+
+
+def parsed(text):
+    """Return the samples of an exposition: their values by name and labels."""
+    families = list(text_string_to_metric_families(text))
+    assert all(family.documentation for family in families)
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+async def test_an_empty_server_has_its_numbers_too(connection):
+    found = parsed(await queue_metrics(connection))
+
+    assert found["naq_build_info", naq.__version__] == 1
+    assert found["naq_workers", "idle"] == found["naq_schedulers",] == 0
+    assert found["naq_schedules", "active"] == 0
+
+
+async def test_what_happened_and_what_is_there(queue, run_worker, connection):
+    jobs = await queue.enqueue_many([naq.call(add, 1, 2), naq.call(fail)])
+    async with run_worker("default", concurrency=3):
+        for job in jobs:
+            with suppress(JobExecutionError):
+                await job.result(timeout=20)
+        found = parsed(await queue_metrics(connection))
+        assert found["naq_workers", "idle"] + found["naq_workers", "busy"] == 1
+        assert found["naq_worker_slots",] == 3
+    await queue.pause()
+    await queue.enqueue_in(60, add, 1, 2)
+    await queue.enqueue(add, 1, 2)
+    await queue.schedule(add, 1, 2, interval=3600)
+    found = parsed(await queue_metrics(connection))
+
+    assert found["naq_queue_depth", "default"] == 1
+    assert found["naq_queue_oldest_age_seconds", "default"] >= 0
+    assert found["naq_queue_running", "default"] == 0
+    assert found["naq_queue_delayed", "default"] == 1
+    assert found["naq_queue_paused", "default"] == 1
+    assert found["naq_dead_letters", "default"] == 1
+    assert found["naq_jobs_processed_total", "default"] == 2
+    assert found["naq_jobs_failed_total", "default"] == 1
+    assert found["naq_jobs_retried_total", "default"] == 0
+    assert found["naq_jobs_dead_total", "default"] == 1
+    assert found["naq_job_run_seconds_count", "default"] == 2
+    assert found["naq_job_run_seconds_bucket", "+Inf", "default"] == 2
+    assert found["naq_job_run_seconds_bucket", "30.0", "default"] == 2
+    assert found["naq_job_wait_seconds_count", "default"] == 2
+    assert found["naq_job_wait_seconds_sum", "default"] >= 0
+    assert found["naq_schedules", "active"] == 1
+    assert found["naq_workers", "idle"] == 0
+
+
+async def test_a_collector_is_told_of_schedulers(connection, run_scheduler):
+    async with run_scheduler():
+        assert parsed(await queue_metrics(connection))["naq_schedulers",] == 1
