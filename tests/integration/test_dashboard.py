@@ -1,0 +1,232 @@
+"""The dashboard over real HTTP: pages, actions, live updates, refusals."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import asynccontextmanager
+from urllib.parse import urlencode
+
+import pytest
+import trio
+
+from examples.tasks import add
+from naq.dashboard.serve import Dashboard
+from naq.exceptions import ConfigurationError
+from naq.settings import Settings
+
+pytestmark = pytest.mark.parametrize("anyio_backend", [("trio", {})])
+
+TOKEN = "let-me-in"
+PROGRAM = {"Authorization": f"Bearer {TOKEN}"}
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def serve(tmp_path, settings):
+    @asynccontextmanager
+    async def run(**options):
+        options = {"settings": settings, "directory": tmp_path} | options
+        dashboard = Dashboard(port=0, token=TOKEN, **options)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(dashboard.run)
+            try:
+                yield Browser(dashboard.port)
+            finally:
+                dashboard.stop()
+
+    return run
+
+
+class Answer:
+    def __init__(self, reply, body):
+        self.code, self.text = reply.status, body.decode()
+        self.headers = reply.headers
+
+    def json(self):
+        return json.loads(self.text)
+
+
+class Browser:
+    def __init__(self, port):
+        self.port = port
+
+    async def get(self, path, headers=PROGRAM):
+        return await trio.to_thread.run_sync(self._ask, "GET", path, headers, None)
+
+    async def post(self, path, fields=(), headers=PROGRAM):
+        body = urlencode(dict(fields))
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await trio.to_thread.run_sync(self._ask, "POST", path, {**kind, **headers}, body)
+
+    def _ask(self, method, path, headers, body):
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            link.request(method, path, body, dict(headers))
+            reply = link.getresponse()
+            return Answer(reply, reply.read())
+        finally:
+            link.close()
+
+    async def log_in(self):
+        answer = await self.post("/login", {"token": TOKEN}, {})
+        assert answer.code == 302
+        cookie = answer.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=" in cookie
+        return {"Cookie": cookie.partition(";")[0]}
+
+    async def ready(self):
+        with trio.fail_after(20):
+            while (await self.get("/readyz", {})).code != 200:  # noqa: ASYNC110 - HTTP, no event
+                await trio.sleep(0.02)
+
+
+PAGES = [
+    "/",
+    "/queues/default",
+    "/jobs",
+    "/jobs?state=running",
+    "/jobs?state=scheduled",
+    "/jobs?state=completed",
+    "/jobs?state=failed&queue=default&function=add",
+    "/schedules",
+    "/dead",
+    "/workers",
+    "/services",
+]
+
+
+async def test_pages_and_the_api(serve, queue, run_worker):
+    await queue.enqueue(add, 1, EVIL, meta={"note": EVIL})
+    failed = await queue.enqueue(add, 1, None, job_id="evil-<script")
+    await queue.enqueue_in(3600, add, 1, 2)
+    await queue.schedule(add, 1, 2, cron="0 0 1 1 *", schedule_id="new-year")
+    async with run_worker():
+        with pytest.raises(Exception, match="TypeError"):
+            await failed.result(10)
+        async with serve() as browser:
+            await browser.ready()
+            for path in PAGES:
+                answer = await browser.get(path)
+                assert answer.code == 200, path
+                assert EVIL not in answer.text, path
+                assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+                assert answer.headers["Cache-Control"] == "no-store"
+            job = await browser.get("/jobs/evil-%3Cscript")
+            assert job.code == 200
+            assert EVIL not in job.text
+            assert "evil-<script" not in job.text
+            assert "TypeError" in job.text
+            assert (await browser.get("/jobs/nix")).code == 404
+            assert (await browser.get("/nix")).code == 404
+            assert (await browser.get("/jobs?state=odd")).code == 400
+            assert (await browser.get("/jobs?cursor=x")).code == 400
+
+            overview = (await browser.get("/api/overview")).json()
+            assert [row["queue"] for row in overview["queues"]] == ["default"]
+            dead = (await browser.get("/api/jobs?state=failed")).json()
+            assert failed.id in {row["id"] for row in dead["jobs"]}
+            schedules = (await browser.get("/api/schedules")).json()
+            assert {row["kind"] for row in schedules} == {"schedule", "delayed"}
+            assert (await browser.get("/api/workers")).json()[0]["status"] in ("idle", "busy")
+            document = (await browser.get("/api/openapi.json")).json()
+            assert "/api/jobs/{id}" in document["paths"]
+            for path, code in (
+                ("/api/nix", 404),
+                ("/api/jobs?limit=0", 400),
+                ("/api/services", 404),
+            ):
+                answer = await browser.get(path)
+                assert (answer.code, list(answer.json())) == (code, ["error"])
+
+
+async def test_nobody_without_a_token(serve):
+    async with serve() as browser:
+        for path in ("/", "/jobs", "/services", "/events?page=/", "/api/overview", "/nix"):
+            assert (await browser.get(path, {})).code == 401
+            assert (await browser.get(path, {"Authorization": "Bearer x"})).code == 401
+        assert (await browser.post("/queues/default/pause", {}, {})).code == 401
+        assert (await browser.get("/healthz", {})).code == 200
+        assert (await browser.post("/login", {"token": "wrong"}, {})).code == 401
+
+
+async def test_a_form_needs_its_token(serve, queue):
+    async with serve() as browser:
+        await browser.ready()
+        cookie = await browser.log_in()
+        page = await browser.get("/queues/default", cookie)
+        csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
+        assert len(csrf) == 64
+        for fields in ({}, {"csrf": "x"}, {"csrf": csrf[:-1]}):
+            assert (await browser.post("/queues/default/pause", fields, cookie)).code == 403
+        stranger = {**cookie, "Origin": "http://elsewhere.example"}
+        assert (await browser.post("/queues/default/pause", {"csrf": csrf}, stranger)).code == 403
+        assert not (await queue.stats()).paused
+
+        fields = {"csrf": csrf, "back": "/queues/default"}
+        done = await browser.post("/queues/default/pause", fields, cookie)
+        assert (done.code, done.headers["Location"]) == (303, "/queues/default")
+        assert (await queue.stats()).paused
+        fields = {"csrf": csrf, "back": "https://elsewhere.example/"}
+        done = await browser.post("/queues/default/resume", fields, cookie)
+        assert done.headers["Location"] == "/"
+
+
+async def test_what_a_program_may_do(serve, queue):
+    job = await queue.enqueue_in(3600, add, 1, 2)
+    await queue.schedule(add, 1, 2, cron="0 0 1 1 *", schedule_id="new-year")
+    async with serve() as browser:
+        await browser.ready()
+        for path, says in (
+            (f"/api/jobs/{job.id}/cancel", "is cancelled"),
+            ("/api/schedules/new-year/pause", "is paused"),
+            ("/api/schedules/new-year/resume", "is active"),
+            ("/api/schedules/new-year/run-now", "runs now as new-year-"),
+            ("/api/queues/default/purge", "1 jobs of queue default"),
+        ):
+            answer = await browser.post(path)
+            assert answer.code == 200, answer.text
+            assert says in answer.json()["done"]
+        assert (await browser.post("/api/schedules/nix/pause")).code == 404
+        assert (await browser.post("/api/queues/default/explode")).code == 404
+
+
+async def test_read_only(serve, queue):
+    async with serve(readonly=True) as browser:
+        await browser.ready()
+        assert (await browser.post("/api/queues/default/pause")).code == 403
+        assert 'action="/queues/default/pause"' not in (await browser.get("/queues/default")).text
+
+
+async def test_a_change_reaches_an_open_page(serve, queue):
+    async with serve() as browser:
+        await browser.ready()
+        link = await trio.open_tcp_stream("127.0.0.1", browser.port)
+        async with link:
+            await link.send_all(
+                b"GET /events?page=/ HTTP/1.1\r\nHost: x\r\n"
+                + f"Authorization: Bearer {TOKEN}\r\n\r\n".encode()
+            )
+            seen = b""
+            with trio.fail_after(20):
+                while b"event: update" not in seen:
+                    seen += await link.receive_some()
+                await queue.enqueue(add, 1, 2)
+                while b"Waiting</span><b>1</b>" not in seen:
+                    seen += await link.receive_some()
+        assert b"event: problem" in seen
+
+
+async def test_without_a_server_it_is_there_and_says_so(serve):
+    nowhere = Settings(nats_url="nats://127.0.0.1:1")
+    async with serve(settings=nowhere) as browser:
+        assert (await browser.get("/readyz", {})).code == 503
+        for path in PAGES:
+            assert (await browser.get(path)).code in (200, 400)
+        assert (await browser.get("/api/overview")).code == 503
+
+
+async def test_it_is_not_open_to_everybody():
+    with pytest.raises(ConfigurationError, match="can be reached by others"):
+        Dashboard(host="0.0.0.0")
