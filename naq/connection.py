@@ -55,7 +55,7 @@ PAGE = 256
 
 Envelope = tuple[str, bytes, "dict[str, str] | None"]
 
-_NO_MESSAGE = 10057
+_NO_MESSAGE = frozenset({10057, 10043})  # deleted already; taken by another one meanwhile
 
 T = TypeVar("T")
 
@@ -355,7 +355,7 @@ class Connection:
         try:
             await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
         except ServerRefusedError as exc:
-            if exc.code != _NO_MESSAGE:
+            if exc.code not in _NO_MESSAGE:
                 raise
 
     # -------------------------------------------------------------- listening

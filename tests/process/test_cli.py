@@ -83,7 +83,8 @@ def test_a_failed_job(project):
     (letter,) = project.json("list-failed", "--queue", "default")
     assert (letter["id"], letter["attempts"], letter["reason"]) == ("bad:1", 1, "failed")
     assert "bad:1" in project.run("list-failed").stdout
-    assert project.run("requeue", "bad:1").stdout == "bad:1 requeued\n"
+    requeued = project.run("requeue", "bad:1")
+    assert (requeued.stdout, requeued.stderr) == ("bad:1 requeued\n", "")
     while not project.json("list-failed"):
         pass
     assert project.run("delete-failed", "--all").stdout == "bad:1 deleted\n"
