@@ -20,8 +20,9 @@ $(STAMP): pyproject.toml
 up: $(STAMP) ## Set up and run supervisor.toml: nats, two workers, a producer
 	@exec $(BIN)/naq up supervisor.toml
 
+# Most tests wait for something; so as many files at a time as there are processors.
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STAMP) ## Lint, layers and types
 	@$(BIN)/ruff check .

@@ -70,14 +70,10 @@ class Advance:
             NaqConnectionError: the server cannot be reached; do the same again later.
         """
         while True:
-            record, seq = await self.records.get(schedule_id)
-            if record is None:
-                await self.records.disarm(schedule_id)
+            found = await self._active(schedule_id)
+            if found is None:
                 return
-            record, seq = await self.settle(record, seq)
-            if record.status is not ScheduleStatus.ACTIVE:
-                await self.records.disarm(schedule_id)
-                return
+            record, seq = found
             if not record.plain or revision != record.revision:
                 # The alarm is from before a change that somebody did not bring to its end.
                 await self.records.arm(record, stored_at)
@@ -91,22 +87,18 @@ class Advance:
                 return
 
     async def tick(self, schedule_id: str) -> ScheduleRecord | None:
-        """Do what is due of a schedule; return it as it is then, None if there is none.
+        """Do what is due of a schedule; return it as it is then, None if there is no active one.
 
         Raises:
             SerializationError: its record cannot be read.
             NaqConnectionError: the server cannot be reached; do the same again later.
         """
         while True:
-            record, seq = await self.records.get(schedule_id)
-            if record is None:
-                await self.records.disarm(schedule_id)
+            found = await self._active(schedule_id)
+            if found is None:
                 return None
-            record, seq = await self.settle(record, seq)
+            record, seq = found
             now = await server_now(self._connection)
-            if record.status is not ScheduleStatus.ACTIVE:
-                await self.records.disarm(schedule_id)
-                return record
             if record.plain:
                 await self.records.arm(record, now)
                 return record
@@ -121,12 +113,10 @@ class Advance:
         as :meth:`tick`.
         """
         while True:
-            record, seq = await self.records.get(schedule_id)
-            if record is None:
+            found = await self._active(schedule_id)
+            if found is None:
                 return None
-            record, seq = await self.settle(record, seq)
-            if record.status is not ScheduleStatus.ACTIVE:
-                return record
+            record, seq = found
             if not record.plain:
                 return await self.tick(schedule_id)
             names = self._connection.names
@@ -142,6 +132,19 @@ class Advance:
             done = await self._step(record, seq, due, now)
             if done is not None:
                 return done
+
+    async def _active(self, schedule_id: str) -> tuple[ScheduleRecord, int] | None:
+        """Return an active schedule, with nothing pending, and its sequence.
+
+        None if there is none; then it has no alarm either.
+        """
+        record, seq = await self.records.get(schedule_id)
+        if record is not None:
+            record, seq = await self.settle(record, seq)
+        if record is None or record.status is not ScheduleStatus.ACTIVE:
+            await self.records.disarm(schedule_id)
+            return None
+        return record, seq
 
     async def _step(
         self, record: ScheduleRecord, seq: int, due: Plan, now: float

@@ -18,8 +18,9 @@ FRESH = 60.0
 async def server_now(connection: Connection) -> float:
     """Return the server's time, seconds since the epoch.
 
-    Its clock is read at most once a minute and after each reconnect, to half of a round trip; our
-    monotonic clock does the rest, so that a step of the local clock does not matter.
+    Its clock is read once a minute, to half of a round trip; our monotonic clock does the rest, so
+    that a step of the local clock does not matter. Who may have another server before it after a
+    reconnect forgets ``connection.clock``.
 
     Raises:
         NaqConnectionError: the server cannot be reached.

@@ -144,7 +144,7 @@ async def last_hour(connection: Connection, queue: str | None = None) -> list[Mi
         for stored in await connection.last_of(names.counts_stream, filters):
             *_, minute, metric = stored.subject.split(".")
             found[int(minute)][metric] = _value(stored)
-    return [Minute(minute=m, **counts_of(found.get(m, {}))) for m in minutes]  # type: ignore[arg-type]
+    return [Minute(minute=m, **counts_of(found.get(m, {}))) for m in minutes]
 
 
 async def totals(connection: Connection) -> dict[str, Totals]:
@@ -168,7 +168,7 @@ async def totals(connection: Connection) -> dict[str, Totals]:
         if len(page) < PAGE:
             break
         after = page[-1].seq
-    return {queue: Totals(queue=queue, **counts_of(found[queue])) for queue in sorted(found)}  # type: ignore[arg-type]
+    return {queue: Totals(queue=queue, **counts_of(found[queue])) for queue in sorted(found)}
 
 
 class _Counter(msgspec.Struct):

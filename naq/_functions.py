@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from datetime import datetime, timedelta
 
+    from naq._prepare import Function
     from naq._schedule import Schedule
     from naq.connection import Connection
     from naq.job import Job
     from naq.presence import WorkerInfo
-    from naq.queue import Function
 
 __all__ = [
     "cancel_scheduled_job",

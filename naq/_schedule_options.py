@@ -50,15 +50,18 @@ def normalize(options: Mapping[str, Any], *, now: float) -> dict[str, Any]:
 
 
 def _begin(fields: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Return where it begins."""
+    """Return where it begins: an interval at its start, or one interval from now."""
     start, interval = fields.get("start"), fields.get("interval")
     begun: dict[str, Any] = {"created_at": now, "cursor": now}
     if interval is not None:
-        anchor = now + interval if start is None else start
-        begun["anchor"] = float(int(anchor)) if interval == int(interval) else anchor
-        if start is not None:
-            begun["anchor"] = start
+        begun["anchor"] = _anchor(now, interval) if start is None else start
     return begun
+
+
+def _anchor(now: float, interval: float) -> float:
+    """Return the first due time of an interval; on whole seconds where it is of whole seconds."""
+    anchor = now + interval
+    return float(int(anchor)) if interval == int(interval) else anchor
 
 
 def rescheduled(record: ScheduleRecord, changes: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -85,13 +88,11 @@ def rescheduled(record: ScheduleRecord, changes: Mapping[str, Any], now: float) 
     if "cron" in fields or "timezone" in fields:
         fields |= {"interval": None, "cursor": now}
     elif "interval" in fields:
-        anchor = now + fields["interval"]
-        whole = fields["interval"] == int(fields["interval"])
         fields |= {
             "cron": None,
             "timezone": "UTC",
             "cursor": now,
-            "anchor": float(int(anchor)) if whole else anchor,
+            "anchor": _anchor(now, fields["interval"]),
         }
     if moment is not None:
         fields["next_at"] = moment

@@ -11,14 +11,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from naq._names import check_queue
 from naq._options import OPTIONS
 from naq._options import normalize as normalize_job
 from naq._schedule import check_schedule_id
 from naq._schedule_options import LEAST_INTERVAL, MISFIRES, OVERLAPS, SCHEDULE_OPTIONS, normalize
+from naq._service_values import FUNCTION, QUEUE
 from naq.exceptions import ConfigurationError
-from naq.supervisor._schema import Choice, EachKey, Invalid, Key, ListOf, Scalar, Table
-from naq.supervisor._target import TARGET
+from naq.supervisor._schema import Choice, EachKey, Key, ListOf, Scalar, Table
 from naq.supervisor._values import DURATION, TEXT, whole
 from naq.supervisor.kinds import Kind
 from naq.supervisor.rundir import RunDir
@@ -40,19 +39,6 @@ PATIENCE = 5.0
 """Seconds without a server until that is said."""
 
 
-def _function(value: object) -> str:
-    if isinstance(value, str) and TARGET.fullmatch(value):
-        return value
-    raise Invalid(f'expected "package.module:function", got {value!r}')
-
-
-def _queue(value: object) -> str:
-    try:
-        return check_queue(value)
-    except ConfigurationError as exc:
-        raise Invalid(str(exc)) from exc
-
-
 def _as_is(value: object) -> object:
     return value
 
@@ -63,14 +49,12 @@ _MANY = Scalar(whole(1, 1_000_000_000), {"type": "integer", "minimum": 1})
 _SCHEDULE = Table(
     {
         "function": Key(
-            type=Scalar(_function, {"type": "string", "pattern": f"^{TARGET.pattern}$"}),
+            type=FUNCTION,
             doc="what runs, as package.module:function",
         ),
         "args": Key(type=ListOf(_ANY), default=(), doc="its positional arguments"),
         "kwargs": Key(type=EachKey(_ANY), doc="its keyword arguments"),
-        "queue": Key(
-            type=Scalar(_queue, {"type": "string"}), doc="queue; default: NAQ_DEFAULT_QUEUE"
-        ),
+        "queue": Key(type=QUEUE, doc="queue; default: NAQ_DEFAULT_QUEUE"),
         "cron": Key(type=TEXT, doc="minute hour day month weekday, or with seconds in front"),
         "interval": Key(type=DURATION, doc=f"time between two runs, at least {LEAST_INTERVAL:g} s"),
         "timezone": Key(type=TEXT, doc="IANA zone that cron is meant in; default: UTC"),

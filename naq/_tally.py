@@ -7,7 +7,7 @@ it up on the server, and reads it back as :class:`Counts`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -105,11 +105,9 @@ class Totals(Counts, frozen=True, kw_only=True):
     queue: str
 
 
-def counts_of(found: Mapping[str, int]) -> dict[str, int | tuple[int, ...]]:
+def counts_of(found: Mapping[str, int]) -> dict[str, Any]:
     """Return the fields of a :class:`Counts` from values by name; what is missing is zero."""
-    fields: dict[str, int | tuple[int, ...]] = {
-        name: found.get(name, 0) for name in METRICS[:_FIRST_BUCKET]
-    }
+    fields: dict[str, Any] = {name: found.get(name, 0) for name in METRICS[:_FIRST_BUCKET]}
     fields["buckets"] = tuple(found.get(name, 0) for name in _BUCKETS)
     return fields
 
@@ -195,7 +193,7 @@ class Tally:
     def counts(self) -> list[Totals]:
         """Return what was counted here."""
         return [
-            Totals(queue=queue, **counts_of(dict(zip(METRICS, map(int, values), strict=True))))  # type: ignore[arg-type]
+            Totals(queue=queue, **counts_of(dict(zip(METRICS, map(int, values), strict=True))))
             for queue, values in self.queues.items()
         ]
 

@@ -20,9 +20,10 @@ from naq._exchange import Exchange as Request
 from naq._locate import locate, redact
 from naq._nats import Subscription
 from naq._pull import Pull, PullHandle
+from naq._reads import REQUEST_TIMEOUT, Reads
 from naq._seam import open_seam
-from naq._wire import Message, Stored, stored
-from naq.exceptions import NaqConnectionError, ServerRefusedError
+from naq._wire import Message, Stored
+from naq.exceptions import NaqConnectionError
 from naq.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,15 +48,11 @@ __all__ = [
 STORE_TIMEOUT = 30.0
 """Seconds a publish is tried for. Longer than an election in a cluster (6 s), shorter than the
 stream's duplicate window (2 min), so that a publish tried twice is stored once."""
-REQUEST_TIMEOUT = 10.0
 BATCH = 64
 """Messages from which on a batch is worth its two round trips."""
-PAGE = 256
-"""Messages per page when a stream is read through."""
 
 Envelope = tuple[str, bytes, "dict[str, str] | None"]
 
-_NO_MESSAGE = frozenset({10057, 10043})  # deleted already; taken by another one meanwhile
 
 T = TypeVar("T")
 
@@ -80,7 +77,7 @@ class Clock(NamedTuple):
     read_at: float
 
 
-class Connection:
+class Connection(Reads):
     """An open connection; made by :func:`connect`."""
 
     def __init__(self, seam: Seam, client: Client, *, settings: Settings, target: Target) -> None:
@@ -284,79 +281,6 @@ class Connection:
         if "error" in answer:
             raise refused(subject, msgspec.convert(answer["error"], ApiError))
         return answer
-
-    # ---------------------------------------------------------------- reading
-
-    async def get(self, stream: str, subject: str) -> Stored | None:
-        """Return the last message of a literal ``subject``, None if there is none."""
-        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
-        if reply.status:
-            return None
-        return stored(reply)
-
-    async def first(self, stream: str, filter_subject: str) -> tuple[Stored | None, int]:
-        """Return the oldest message that matches, and how many match."""
-        reply = await self._page(stream, filter_subject, start=1, batch=1)
-        if not reply or reply[0].status:
-            return None, 0
-        more = int((reply[0].headers or {}).get("Nats-Num-Pending", "0"))
-        return stored(reply[0]), more + 1
-
-    async def page(
-        self, stream: str, filter_subject: str, *, after: int = 0, limit: int = PAGE
-    ) -> list[Stored]:
-        """Return up to ``limit`` messages that match, with a sequence above ``after``, in order.
-
-        A page with fewer is the last one.
-        """
-        replies = await self._page(stream, filter_subject, start=after + 1, batch=limit)
-        return [stored(reply) for reply in replies if not reply.status]
-
-    async def last_of(self, stream: str, filters: list[str]) -> list[Stored]:
-        """Return the last message of each subject that any of ``filters`` matches, in order.
-
-        In one request, so of a bounded number of subjects: the server gives up above 1,024.
-
-        Raises:
-            ServerRefusedError: there are more.
-            NaqConnectionError: no answer in time.
-        """
-        replies = await self._direct(stream, {"multi_last": filters, "batch": 1024})
-        end = replies[-1]
-        if end.status not in ("204", "404"):
-            description = (end.headers or {}).get("Description", "")
-            raise ServerRefusedError(
-                f"stream {stream}: {end.status} {description}", description=description
-            )
-        return [stored(reply) for reply in replies if not reply.status]
-
-    async def _page(self, stream: str, subject: str, *, start: int, batch: int) -> list[Message]:
-        return await self._direct(stream, {"seq": start, "next_by_subj": subject, "batch": batch})
-
-    async def _direct(self, stream: str, body: dict[str, Any]) -> list[Message]:
-        """Ask for several messages; the last answer is a status."""
-        replies = await self.gather(
-            f"$JS.API.DIRECT.GET.{stream}",
-            msgspec.json.encode(body),
-            timeout=REQUEST_TIMEOUT,
-            enough=lambda replies: bool(replies[-1].status),
-        )
-        if not replies or not replies[-1].status:
-            raise NaqConnectionError(f"stream {stream}: it did not answer in time")
-        return replies
-
-    async def purge(self, stream: str, filter_subject: str) -> int:
-        """Remove every message that matches; return how many there were."""
-        answer = await self.api(f"STREAM.PURGE.{stream}", {"filter": filter_subject})
-        return int(answer.get("purged", 0))
-
-    async def remove(self, stream: str, seq: int) -> None:
-        """Remove one message, if it is still there: not one that took its place since."""
-        try:
-            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
-        except ServerRefusedError as exc:
-            if exc.code not in _NO_MESSAGE:
-                raise
 
     # -------------------------------------------------------------- listening
 

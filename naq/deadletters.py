@@ -42,7 +42,7 @@ class DeadLetters:
         subject = names.dead_letter(queue or "*", "*")
         page = await self._connection.page(names.results_stream, subject, after=after, limit=limit)
         more = page[-1].seq if len(page) == limit else 0
-        return [self._open(stored) for stored in page], more
+        return [self.open(stored) for stored in page], more
 
     async def get(self, job_id: str) -> DeadLetter:
         """Return one letter.
@@ -50,7 +50,7 @@ class DeadLetters:
         Raises:
             JobNotFoundError: there is none of this job.
         """
-        return self._open(await self._find(job_id))
+        return self.open(await self._find(job_id))
 
     async def delete(self, job_id: str) -> None:
         """Remove one letter for good; the job's failed result stays until its time is up.
@@ -95,7 +95,7 @@ class DeadLetters:
             raise JobNotFoundError(f"there is no dead letter of job {job_id}", job_id=job_id)
         return stored
 
-    def _open(self, stored: Stored) -> DeadLetter:
+    def open(self, stored: Stored) -> DeadLetter:
         """Read a letter; one that cannot be read is shown as such, not hidden."""
         try:
             return self._codec.open(DeadLetter, stored.data, stored.headers)

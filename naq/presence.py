@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from naq.connection import Connection, Message
+    from naq.settings import Settings
 
 __all__ = [
     "WorkerInfo",
@@ -85,15 +86,15 @@ async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> N
 async def keep_announced(
     connection: Connection,
     info: Callable[[], WorkerInfo],
+    settings: Settings,
     *,
-    ttl: float,
-    interval: float,
     task_status: TaskStatus[None],
 ) -> None:
-    """Announce a worker every ``interval`` seconds, and after each reconnect, until cancelled.
+    """Announce a worker or scheduler, now and then and after each reconnect, until cancelled.
 
     After a reconnect, because the bucket is in memory: a restarted server has forgotten everyone.
     """
+    ttl, interval = settings.worker_ttl, settings.worker_heartbeat_interval
     back = anyio.Event()
 
     def on_link(up: bool) -> None:

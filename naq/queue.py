@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -17,7 +17,8 @@ from naq import _options, _queues
 from naq._backend import Backend, open_connection
 from naq._clock import server_now
 from naq._inspect import cancel_job
-from naq._names import check_job_id, check_queue, new_id
+from naq._names import check_job_id, check_queue
+from naq._prepare import prepare
 from naq._publish import job_envelope
 from naq._task import Call, Task
 from naq._topology import ensure_consumer, ensure_streams
@@ -36,15 +37,14 @@ from naq.serializers import Codec
 from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Iterable
     from datetime import timedelta
     from typing import Self
 
+    from naq._prepare import Function, Prepared
     from naq._queues import QueueStats
     from naq._schedule import Schedule, ScheduleRecord
     from naq.connection import Connection, Envelope
-
-    Function = Callable[..., Any] | Task[..., Any] | Call | str
 
 __all__ = ["Queue"]
 
@@ -132,7 +132,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             ServerRefusedError: the server does not store it (a full disk).
             NaqConnectionError: the server does not answer; the job may or may not be queued.
         """
-        return await self._send(self._prepare(function, args, kwargs))
+        return await self._send(prepare(self._codec, self.name, function, args, kwargs))
 
     async def enqueue_in(
         self, delay: float | timedelta, function: Function, /, *args: Any, **kwargs: Any
@@ -145,7 +145,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             ConfigurationError: also when the delay is negative.
         """
         due = time.time() + _options.seconds("delay", delay)
-        return await self._send(self._prepare(function, args, kwargs, due=due))
+        return await self._send(prepare(self._codec, self.name, function, args, kwargs, due=due))
 
     async def enqueue_at(
         self, when: datetime, function: Function, /, *args: Any, **kwargs: Any
@@ -156,7 +156,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             ConfigurationError: also when ``when`` has no time zone.
         """
         due = _options.when("when", when)
-        return await self._send(self._prepare(function, args, kwargs, due=due))
+        return await self._send(prepare(self._codec, self.name, function, args, kwargs, due=due))
 
     async def enqueue_many(self, calls: Iterable[Function], /, **options: Any) -> list[Job]:
         """Put many calls into the queue, in order, and return their jobs once all are stored.
@@ -171,7 +171,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         Raises:
             EnqueueError: some were not stored; it has the jobs that were and the errors.
         """
-        prepared = [self._prepare(call, (), dict(options)) for call in calls]
+        prepared = [prepare(self._codec, self.name, call, (), dict(options)) for call in calls]
         for one in prepared:
             self._check_size(one.message)
         answers = await self._connection.store_many(
@@ -189,45 +189,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             raise EnqueueError(jobs, errors)
         return [job for job in jobs if job is not None]
 
-    def _prepare(
-        self,
-        function: Function,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        due: float | None = None,
-    ) -> _Prepared:
-        """Build the message from what was called, and check the options."""
-        options, own = _options.split(kwargs)
-        if isinstance(function, Call):
-            if args or own:
-                raise ConfigurationError("give the arguments to naq.call, not beside it")
-            bound = function
-            options = {**options, **bound.options}
-            function, args, own = bound.function, bound.args, bound.kwargs
-        elif options:
-            target = function.function if isinstance(function, Task) else function
-            _options.clashing(target, options)
-        if isinstance(function, Task):
-            options = {**function.options, **options}
-            function = function.function
-        name, payload, encoding = self._codec.encode_call(function, args, own)
-        now = time.time()
-        fields = _options.normalize(options, due=due or now) if options else {}
-        given_id = fields.pop("id", None)
-        message = JobMessage(
-            id=given_id or new_id(),
-            queue=self.name,
-            function=name,
-            payload=payload,
-            encoding=encoding,
-            enqueued_at=now,
-            due_at=due,
-            **fields,
-        )
-        return _Prepared(message, given_id is not None)
-
-    def _envelope(self, prepared: _Prepared) -> Envelope:
+    def _envelope(self, prepared: Prepared) -> Envelope:
         """Return subject, body and headers of a job that may be run at once or later."""
         return job_envelope(
             self._connection.names, self._codec, prepared.message, chosen=prepared.given_id
@@ -247,7 +209,7 @@ class Queue(anyio.AsyncContextManagerMixin):
                 limit=room,
             )
 
-    async def _send(self, prepared: _Prepared) -> Job:
+    async def _send(self, prepared: Prepared) -> Job:
         self._check_size(prepared.message)
         answer: PubAck | Exception
         try:
@@ -256,7 +218,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             answer = exc
         return self._job(prepared, answer)
 
-    def _job(self, prepared: _Prepared, answer: PubAck | Exception) -> Job:
+    def _job(self, prepared: Prepared, answer: PubAck | Exception) -> Job:
         """Return the job if it is queued, now or already; raise otherwise."""
         if isinstance(answer, PubAck):
             return Job(prepared.message, backend=self._backend, duplicate=answer.duplicate)
@@ -356,13 +318,12 @@ class Queue(anyio.AsyncContextManagerMixin):
         used = [name for name, value in options.items() if value is not None]
         if not isinstance(function, (Call, Task)):
             _options.clashing(function, used)
-        job = self._prepare(function, args, {**own, **given}).message
-        _options.normalize({"expires": expires}, due=0.0)
+        job = prepare(self._codec, self.name, function, args, {**own, **given}).message
         return new_record(
             job,
             options,
             now=await server_now(self._connection),
-            expires_in=None if expires is None else _options.seconds("expires", expires),
+            expires_in=_options.normalize({"expires": expires}, due=0.0).get("expires_at"),
             source=source,
         )
 
@@ -403,8 +364,3 @@ class Queue(anyio.AsyncContextManagerMixin):
             enqueued_at=0.0,
         )
         return Job(message, backend=self._backend)
-
-
-class _Prepared(NamedTuple):
-    message: JobMessage
-    given_id: bool

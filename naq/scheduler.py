@@ -145,13 +145,7 @@ class Scheduler:
         await ensure_streams(connection)
         await ensure_ticks(connection)
         async with anyio.create_task_group() as services:
-            announce = partial(
-                presence.keep_announced,
-                connection,
-                self.info,
-                ttl=self.settings.worker_ttl,
-                interval=self.settings.worker_heartbeat_interval,
-            )
+            announce = partial(presence.keep_announced, connection, self.info, self.settings)
             await services.start(announce, name="naq scheduler presence")
             control = Control(self, connection)
             with (
@@ -236,6 +230,7 @@ class Scheduler:
 
     def _on_link(self, up: bool) -> None:
         if up:
+            self._connection.clock = None  # it may be another server's, in a cluster
             self._sweep_now.set()
 
     async def _sweep_forever(self) -> None:

@@ -207,13 +207,7 @@ class Worker:
         ack_wait = min([await ensure_consumer(connection, queue) for queue in self.queues])
         async with anyio.create_task_group() as services, anyio.create_task_group() as jobs:
             intake = self._assemble(connection, services, jobs)
-            announce = partial(
-                presence.keep_announced,
-                connection,
-                self.info,
-                ttl=self.settings.worker_ttl,
-                interval=self.settings.worker_heartbeat_interval,
-            )
+            announce = partial(presence.keep_announced, connection, self.info, self.settings)
             await services.start(announce, name="naq worker presence")
             services.start_soon(self._renew_forever, ack_wait / 3, name="naq worker lease")
             services.start_soon(apply_tasks, connection, name="naq worker schedules")

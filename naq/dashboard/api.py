@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from naq import __version__
+from naq._queues import QueueStats
 from naq.dashboard.actions import ACTIONS
 from naq.dashboard.model import (
     STATES,
@@ -57,6 +58,10 @@ async def _overview(state: State, _: str, __: Mapping[str, str]) -> Overview:
     return await state.cached("overview", lambda q: q.overview())
 
 
+async def _queues(state: State, _: str, __: Mapping[str, str]) -> list[QueueStats]:
+    return (await _overview(state, "", {})).queues
+
+
 async def _jobs(state: State, _: str, query: Mapping[str, str]) -> JobsPage:
     wanted = query.get("state", "pending")
     if wanted not in STATES:
@@ -102,7 +107,7 @@ _TEXT = {"type": "string", "maxLength": 200}
 _CURSOR = {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_999}
 ENDPOINTS: dict[str, Endpoint] = {
     "overview": Endpoint(Overview, "All queues, and how many of everything else", _overview),
-    "queues": Endpoint(Overview, "The same as overview", _overview),
+    "queues": Endpoint(list[QueueStats], "All queues", _queues),
     "jobs": Endpoint(
         JobsPage,
         "Some jobs of a state",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor
     from naq.dashboard.state import State
 
-__all__ = ["make_app", "renderer"]
+__all__ = ["Renderer", "make_app"]
 
 log = logging.getLogger("naq.dashboard")
 
@@ -66,7 +66,7 @@ def environment() -> Environment:
     return env
 
 
-class renderer:  # noqa: N801 - used like a function
+class Renderer:
     """Renders pages, and the live parts of pages."""
 
     def __init__(self, state: State) -> None:
@@ -86,7 +86,8 @@ class renderer:  # noqa: N801 - used like a function
         for it.
         """
         template = self._env.get_template(found.template)
-        context = template.new_context(self._context(found, None, path))
+        # "live": relative times are left to the browser, or parts would differ at each look.
+        context = template.new_context({**self._context(found, None, path), "live": True})
         return {
             name: "".join(block(context)).strip()
             for name, block in template.blocks.items()
@@ -110,7 +111,7 @@ class renderer:  # noqa: N801 - used like a function
         }
 
 
-def make_app(state: State, render: renderer) -> QuartTrio:
+def make_app(state: State, render: Renderer) -> QuartTrio:
     """Return the application."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -143,7 +144,7 @@ def make_app(state: State, render: renderer) -> QuartTrio:
 class _Site:
     """What answers requests."""
 
-    def __init__(self, state: State, render: renderer) -> None:
+    def __init__(self, state: State, render: Renderer) -> None:
         self._state = state
         self._render = render
         self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from naq import _delayed, presence
 from naq._inspect import job_info
 from naq._queues import list_queues
 from naq._schedule import run_of
-from naq.dashboard.arguments import shown
 from naq.dashboard.model import (
     JobDetail,
     JobRow,
@@ -21,6 +18,16 @@ from naq.dashboard.model import (
     ScheduleRow,
     WorkerRow,
 )
+from naq.dashboard.rows import (
+    add_message,
+    delayed_row,
+    letter_row,
+    of_info,
+    of_letter,
+    record_row,
+    schedule_row,
+)
+from naq.deadletters import DeadLetters
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.job import DeadLetter, JobMessage, JobRecord
 from naq.schedules import Schedules
@@ -29,9 +36,7 @@ from naq.serializers import Codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from naq._schedule import ScheduleRecord
     from naq.connection import Connection, Stored
-    from naq.job import JobInfo
 
 __all__ = ["PAGE", "Queries"]
 
@@ -42,17 +47,6 @@ SCAN = 5_000
 _WINDOW = 1_000
 
 _WAITING = {"pending": "job", "scheduled": "delayed"}
-_OPTIONS = (
-    "max_retries",
-    "retry_delay",
-    "retry_strategy",
-    "retry_jitter",
-    "retry_on",
-    "ignore_on",
-    "timeout",
-    "expires_at",
-    "result_ttl",
-)
 
 
 class Queries:
@@ -61,6 +55,7 @@ class Queries:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._codec = Codec.from_settings(connection.settings)
+        self._letters = DeadLetters(connection, codec=self._codec)
 
     async def overview(self) -> Overview:
         """Return all queues, and how many of everything else there are."""
@@ -192,23 +187,9 @@ class Queries:
 
     def _record_row(self, stored: Stored) -> JobRow | None:
         try:
-            record = self._codec.open(JobRecord, stored.data, stored.headers)
+            return record_row(self._codec.open(JobRecord, stored.data, stored.headers))
         except SerializationError:
             return None
-        took = None
-        if record.started_at and record.finished_at:
-            took = record.finished_at - record.started_at
-        return JobRow(
-            id=record.id,
-            queue=record.queue,
-            function=record.function,
-            status=str(record.status),
-            at=record.retry_at or record.finished_at,
-            attempts=record.attempts,
-            worker=record.worker or None,
-            took=took,
-            error=_short(record.error) if record.error else None,
-        )
 
     async def _backwards(
         self, stream: str, subject: str, before: int | None, keep: Callable[[Stored], bool]
@@ -247,12 +228,12 @@ class Queries:
         except JobNotFoundError:
             if letter is None:
                 raise
-            detail = _of_letter(letter)
+            detail = of_letter(letter)
         else:
-            detail = _of_info(info)
+            detail = of_info(info)
         message = await self._message(job_id, letter)
         if message is not None:
-            _add_message(detail, message)
+            add_message(detail, message)
         if letter is not None:
             detail.reason = letter.reason
         detail.schedule = run_of(job_id)
@@ -263,20 +244,7 @@ class Queries:
         stored, _ = await self._connection.first(
             names.results_stream, names.dead_letter("*", job_id)
         )
-        return None if stored is None else self._open_letter(stored)
-
-    def _open_letter(self, stored: Stored) -> DeadLetter:
-        try:
-            return self._codec.open(DeadLetter, stored.data, stored.headers)
-        except SerializationError as exc:
-            _, _, queue, job_id = stored.subject.split(".", 3)
-            return DeadLetter(
-                id=job_id,
-                queue=queue,
-                reason=f"this dead letter cannot be read: {exc}",
-                failed_at=stored.time.timestamp(),
-                body=b"",
-            )
+        return None if stored is None else self._letters.open(stored)
 
     async def _message(self, job_id: str, letter: DeadLetter | None) -> JobMessage | None:
         names = self._connection.names
@@ -302,7 +270,7 @@ class Queries:
         rows: list[LetterRow] = []
 
         def keep(stored: Stored) -> bool:
-            rows.append(_letter_row(self._open_letter(stored)))
+            rows.append(letter_row(self._letters.open(stored)))
             return len(rows) < PAGE
 
         more = None
@@ -314,8 +282,8 @@ class Queries:
         """Return schedules, delayed jobs and long retries, the next one due first."""
         records = await Schedules(self._connection).list()
         waiting = await _delayed.list_delayed(self._connection)
-        rows = [_schedule_row(record) for record in records]
-        rows += [_delayed_row(job) for job in waiting]
+        rows = [schedule_row(record) for record in records]
+        rows += [delayed_row(job) for job in waiting]
         never = float("inf")
         return sorted(rows, key=lambda r: (never if r.next_run is None else r.next_run, r.id))
 
@@ -339,119 +307,3 @@ class Queries:
             )
             for info in found
         ]
-
-
-def _short(error: Any) -> str:
-    return f"{error.type.rpartition('.')[2]}: {error.message}"[:200]
-
-
-def _of_info(info: JobInfo) -> JobDetail:
-    record = info.record
-    detail = JobDetail(
-        id=info.id,
-        queue=info.queue,
-        function=info.function,
-        status=str(info.status),
-        attempts=info.attempts,
-        worker=info.worker,
-    )
-    for name in ("enqueued_at", "due_at", "started_at", "finished_at"):
-        moment = getattr(info, name)
-        setattr(detail, name, None if moment is None else moment.timestamp())
-    if info.error is not None:
-        detail.error_type, detail.error_message = info.error.type, info.error.message
-        detail.traceback = info.error.traceback or None
-    if record is not None:
-        detail.retry_at = record.retry_at
-        if record.status == "completed":
-            detail.value = _value(record)
-    return detail
-
-
-def _value(record: JobRecord) -> str:
-    if record.encoding == "json":
-        return record.value.decode(errors="replace")[:4_000]
-    return shown(record.value, record.encoding)
-
-
-def _of_letter(letter: DeadLetter) -> JobDetail:
-    error = letter.error
-    return JobDetail(
-        id=letter.id,
-        queue=letter.queue,
-        function=letter.function or "?",
-        status="failed",
-        attempts=letter.attempts,
-        worker=letter.worker or None,
-        finished_at=letter.failed_at,
-        error_type=error.type if error else None,
-        error_message=error.message if error else None,
-        traceback=(error.traceback or None) if error else None,
-    )
-
-
-def _add_message(detail: JobDetail, message: JobMessage) -> None:
-    detail.function = message.function
-    detail.arguments = shown(message.payload, message.encoding)
-    detail.encoding = message.encoding
-    detail.meta = message.meta
-    defaults = {f.name: f.default for f in msgspec.structs.fields(JobMessage)}
-    for name in _OPTIONS:
-        value = getattr(message, name)
-        if value not in (defaults.get(name), []):
-            detail.options[name] = value
-    if detail.enqueued_at is None:
-        detail.enqueued_at = message.enqueued_at
-
-
-def _letter_row(letter: DeadLetter) -> LetterRow:
-    return LetterRow(
-        id=letter.id,
-        queue=letter.queue,
-        function=letter.function or "?",
-        reason=letter.reason,
-        failed_at=letter.failed_at,
-        attempts=letter.attempts,
-        worker=letter.worker or None,
-        error=_short(letter.error) if letter.error else None,
-    )
-
-
-def _schedule_row(record: ScheduleRecord) -> ScheduleRow:
-    times = record.cron or f"every {record.interval:g} s"
-    if record.cron and record.timezone != "UTC":
-        times += f" {record.timezone}"
-    return ScheduleRow(
-        id=record.id,
-        kind="schedule",
-        function=record.job.function,
-        queue=record.job.queue,
-        status=str(record.status),
-        times="" if record.error else times,
-        next_run=record.next_run,
-        last_run=record.last_run,
-        last_job=record.last_job or None,
-        cron=record.cron,
-        interval=record.interval,
-        timezone=record.timezone,
-        repeat=record.repeat,
-        runs=record.runs,
-        missed=record.missed,
-        misfire=record.misfire,
-        overlap=record.overlap,
-        source=record.source or None,
-        error=record.error or None,
-    )
-
-
-def _delayed_row(job: _delayed.DelayedJob) -> ScheduleRow:
-    retry = job.attempt > 1
-    return ScheduleRow(
-        id=job.id,
-        kind="retry" if retry else "delayed",
-        function=job.function,
-        queue=job.queue,
-        status="retrying" if retry else "scheduled",
-        next_run=job.due_at,
-        runs=job.attempt - 1,
-    )

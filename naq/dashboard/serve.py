@@ -13,7 +13,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from naq.dashboard.app import make_app, renderer
+from naq.dashboard.app import Renderer, make_app
 from naq.dashboard.auth import Auth, is_loopback, new_token
 from naq.dashboard.link import Link
 from naq.dashboard.live import Hub
@@ -90,7 +90,7 @@ class Dashboard:
             readonly=readonly,
             project=project or directory.name,
         )
-        self._render = renderer(self._state)
+        self._render = Renderer(self._state)
         self._state.hub = self._hub = Hub(self._parts)
 
     @property

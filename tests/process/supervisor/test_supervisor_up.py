@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -220,20 +221,18 @@ def test_the_run_directory_is_private(up, tmp_path):
     assert (tmp_path / ".naq" / ".gitignore").read_text() == "*\n"
 
 
-def test_a_path_too_long_for_a_socket_works(tmp_path, up):
+def test_a_path_too_long_for_a_socket_works(tmp_path, up, monkeypatch):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
     (deep / "supervisor.toml").write_text(SLEEPERS)
-    runtime = tmp_path / "r"
-    runtime.mkdir(mode=0o700)
-    env = {"XDG_RUNTIME_DIR": str(runtime)}
-    running = up(None, str(deep / "supervisor.toml"), env=env)
-    running.wait("all services are up")
-    os.environ.update(env)
-    try:
+    # Not in tmp_path, whose own length is nobody's choice.
+    with tempfile.TemporaryDirectory() as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        running = up(None, str(deep / "supervisor.toml"))
+        running.wait("all services are up")
         assert naq(deep, "ps").returncode == 0
-    finally:
-        del os.environ["XDG_RUNTIME_DIR"]
+        running.signal(signal.SIGTERM)
+        assert running.exit() == 0
 
 
 # ------------------------------------------------------------------ signals

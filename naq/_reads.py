@@ -1,0 +1,121 @@
+"""Reading streams, and taking messages out of them: the half of a connection that asks JetStream.
+
+Streams are read by direct gets, which any replica answers, and which change nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naq._wire import Message, Stored, stored
+from naq.exceptions import NaqConnectionError, ServerRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["REQUEST_TIMEOUT", "Reads"]
+
+REQUEST_TIMEOUT = 10.0
+PAGE = 256
+"""Messages per page when a stream is read through."""
+
+_NO_MESSAGE = frozenset({10057, 10043})  # deleted already; taken by another one meanwhile
+
+
+class Reads(ABC):
+    """What can be read over a connection."""
+
+    @abstractmethod
+    async def request(
+        self, subject: str, data: bytes = b"", *, timeout: float = REQUEST_TIMEOUT
+    ) -> Message:
+        """Ask something that may be asked twice, and wait for the answer."""
+
+    @abstractmethod
+    async def gather(
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        timeout: float,
+        enough: Callable[[list[Message]], bool] = lambda _: False,
+    ) -> list[Message]:
+        """Ask everybody; return the answers once they are ``enough``, or when time is up."""
+
+    @abstractmethod
+    async def api(self, subject: str, body: object = None) -> dict[str, Any]:
+        """Call JetStream's API and return its answer."""
+
+    async def get(self, stream: str, subject: str) -> Stored | None:
+        """Return the last message of a literal ``subject``, None if there is none."""
+        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
+        if reply.status:
+            return None
+        return stored(reply)
+
+    async def first(self, stream: str, filter_subject: str) -> tuple[Stored | None, int]:
+        """Return the oldest message that matches, and how many match."""
+        reply = await self._page(stream, filter_subject, start=1, batch=1)
+        if not reply or reply[0].status:
+            return None, 0
+        more = int((reply[0].headers or {}).get("Nats-Num-Pending", "0"))
+        return stored(reply[0]), more + 1
+
+    async def page(
+        self, stream: str, filter_subject: str, *, after: int = 0, limit: int = PAGE
+    ) -> list[Stored]:
+        """Return up to ``limit`` messages that match, with a sequence above ``after``, in order.
+
+        A page with fewer is the last one.
+        """
+        replies = await self._page(stream, filter_subject, start=after + 1, batch=limit)
+        return [stored(reply) for reply in replies if not reply.status]
+
+    async def last_of(self, stream: str, filters: list[str]) -> list[Stored]:
+        """Return the last message of each subject that any of ``filters`` matches, in order.
+
+        In one request, so of a bounded number of subjects: the server gives up above 1,024.
+
+        Raises:
+            ServerRefusedError: there are more.
+            NaqConnectionError: no answer in time.
+        """
+        replies = await self._direct(stream, {"multi_last": filters, "batch": 1024})
+        end = replies[-1]
+        if end.status not in ("204", "404"):
+            description = (end.headers or {}).get("Description", "")
+            raise ServerRefusedError(
+                f"stream {stream}: {end.status} {description}", description=description
+            )
+        return [stored(reply) for reply in replies if not reply.status]
+
+    async def _page(self, stream: str, subject: str, *, start: int, batch: int) -> list[Message]:
+        return await self._direct(stream, {"seq": start, "next_by_subj": subject, "batch": batch})
+
+    async def _direct(self, stream: str, body: dict[str, Any]) -> list[Message]:
+        """Ask for several messages; the last answer is a status."""
+        replies = await self.gather(
+            f"$JS.API.DIRECT.GET.{stream}",
+            msgspec.json.encode(body),
+            timeout=REQUEST_TIMEOUT,
+            enough=lambda replies: bool(replies[-1].status),
+        )
+        if not replies or not replies[-1].status:
+            raise NaqConnectionError(f"stream {stream}: it did not answer in time")
+        return replies
+
+    async def purge(self, stream: str, filter_subject: str) -> int:
+        """Remove every message that matches; return how many there were."""
+        answer = await self.api(f"STREAM.PURGE.{stream}", {"filter": filter_subject})
+        return int(answer.get("purged", 0))
+
+    async def remove(self, stream: str, seq: int) -> None:
+        """Remove one message, if it is still there: not one that took its place since."""
+        try:
+            await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+        except ServerRefusedError as exc:
+            if exc.code not in _NO_MESSAGE:
+                raise
