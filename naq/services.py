@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import sys
+from functools import partial
 from importlib import import_module
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -20,16 +21,30 @@ from naq._schedules_table import SchedulesKind
 from naq.exceptions import ConfigurationError
 from naq.supervisor._schema import Choice, Invalid, Key, ListOf, Scalar
 from naq.supervisor._target import TARGET, resolve
-from naq.supervisor._values import BOOLEAN, COMMAND, DURATION, SIZE, TEXT, command, uses_port, whole
+from naq.supervisor._values import (
+    BOOLEAN,
+    COMMAND,
+    DURATION,
+    SIZE,
+    TEXT,
+    address,
+    command,
+    uses_port,
+    whole,
+)
 from naq.supervisor.kinds import Kind, Launch, PauseSignals
 from naq.supervisor.spec import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import trio
+
+    from naq.scheduler import Scheduler
     from naq.server import EmbeddedServer
     from naq.supervisor.kinds import Kinds, Project, ReplicaContext, TaskStatus
     from naq.supervisor.spec import ServiceSpec
+    from naq.worker import Worker
 
 __all__ = [
     "DEFAULT_TOPOLOGY",
@@ -101,6 +116,46 @@ class CommandKind(Kind):
 
 def _as_written(program: str | tuple[str, ...]) -> object:
     return program if isinstance(program, str) else list(program)
+
+
+def _listen(value: object) -> str:
+    """Check where to listen; the port may be the replica's own."""
+    if isinstance(value, str):
+        address(value.replace("{port}", "1"))
+        return value
+    return address(value)
+
+
+_METRICS = Key(
+    type=Scalar(_listen, {"type": "string"}),
+    doc="where to answer /healthz, /readyz and /metrics: host:port; {port} is the replica's",
+)
+
+
+def _check_metrics(service: ServiceSpec) -> Iterable[tuple[str, str]]:
+    where = service.options["metrics"]
+    if where is None:
+        return
+    if not uses_port([where]):
+        if service.replicas > 1:
+            yield "metrics", "each replica needs a port of its own: use {port}, and set port"
+    elif service.port is None:
+        yield "metrics", "uses {port}, but the service has no port"
+
+
+def _metrics_words(replica: ReplicaContext) -> list[str]:
+    where = replica.service.options["metrics"]
+    return [] if where is None else ["--metrics", replica.fill(where)]
+
+
+async def _serve_metrics(
+    nursery: trio.Nursery, replica: ReplicaContext, watched: Worker | Scheduler
+) -> None:
+    where = replica.service.options["metrics"]
+    if where is not None:
+        from naq._monitor import serve_monitor
+
+        await nursery.start(partial(serve_monitor, replica.fill(where), watched))
 
 
 def _address(value: object) -> str:
@@ -265,8 +320,14 @@ class WorkerKind(Kind):
             type=_AT_LEAST_ONE, default=3, doc="workers a job may take down before it is poison"
         ),
         "burst": Key(type=BOOLEAN, default=False, doc="end when the queues are empty"),
+        "metrics": _METRICS,
     }
     defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify", "stop_timeout": "30s"}
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """Each replica needs a place of its own for its metrics."""
+        return _check_metrics(service)
 
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq worker``."""
@@ -280,6 +341,7 @@ class WorkerKind(Kind):
             words += [word for value in values for word in (flag, value)]
         if options["burst"]:
             words.append("--burst")
+        words += _metrics_words(replica)
         return Launch(argv=tuple(words), lifeline=True)
 
     async def run(  # noqa: ASYNC128 - the worker calls started()
@@ -323,6 +385,7 @@ class WorkerKind(Kind):
 
             nursery.start_soon(obey)
             nursery.start_soon(pause)
+            await _serve_metrics(nursery, replica, worker)
             await worker.run(task_status=task_status)
             nursery.cancel_scope.cancel()
 
@@ -350,6 +413,7 @@ class SchedulerKind(Kind):
             type=Choice("asyncio", "trio"), default="asyncio", doc="event loop of the process"
         ),
         "ha": Key(type=BOOLEAN, default=True, doc="share that looking with other schedulers"),
+        "metrics": _METRICS,
     }
     defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
 
@@ -358,6 +422,7 @@ class SchedulerKind(Kind):
         """Looking for missed runs all the time would be no better than polling."""
         if service.options["poll_interval"] < 1:
             yield "poll_interval", "must be one second or more"
+        yield from _check_metrics(service)
 
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq scheduler``."""
@@ -367,6 +432,7 @@ class SchedulerKind(Kind):
         words += ["--backend", options["backend"]]
         if not options["ha"]:
             words.append("--disable-ha")
+        words += _metrics_words(replica)
         return Launch(argv=tuple(words), lifeline=True)
 
     async def run(  # noqa: ASYNC128 - the scheduler calls started()
@@ -393,6 +459,7 @@ class SchedulerKind(Kind):
                 scheduler.stop()
 
             nursery.start_soon(obey)
+            await _serve_metrics(nursery, replica, scheduler)
             await scheduler.run(task_status=task_status)
             nursery.cancel_scope.cancel()
 
