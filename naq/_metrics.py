@@ -80,6 +80,6 @@ def _processes(everyone: list[WorkerInfo]) -> Iterator[Metric]:
         [([name], status[name]) for name in _WORKER_STATUS],
     )
     slots = sum(info.concurrency for info in workers if info.status != "unresponsive")
-    yield gauge("naq_worker_slots", "Jobs all workers can run at once.", [], [([], slots)])
+    yield gauge("naq_workers_slots", "Jobs all workers can run at once.", [], [([], slots)])
     schedulers = sum(info.kind == "scheduler" for info in everyone)
     yield gauge("naq_schedulers", "Schedulers that are there.", [], [([], schedulers)])

@@ -8,9 +8,9 @@ from naq._names import check_queue
 from naq.exceptions import ConfigurationError
 from naq.supervisor._schema import Invalid, Scalar
 from naq.supervisor._target import TARGET
-from naq.supervisor._values import whole
+from naq.supervisor._values import address, whole
 
-__all__ = ["ADDRESS", "AT_LEAST_ONE", "BIND", "FUNCTION", "PORT", "QUEUE"]
+__all__ = ["ADDRESS", "AT_LEAST_ONE", "BIND", "FUNCTION", "LISTEN", "PORT", "QUEUE"]
 
 
 def _queue(value: object) -> str:
@@ -40,9 +40,18 @@ def _bind(value: object) -> tuple[str, int]:
     raise Invalid(f'expected "host:port", such as "127.0.0.1:8080", got {value!r}')
 
 
+def _listen(value: object) -> str:
+    """Check where to listen; the port may be the replica's own."""
+    if isinstance(value, str):
+        address(value.replace("{port}", "1"))
+        return value
+    return address(value)
+
+
 PORT = Scalar(whole(0, 65535), {"type": "integer", "minimum": 0, "maximum": 65535})
 AT_LEAST_ONE = Scalar(whole(1, 100_000), {"type": "integer", "minimum": 1})
 QUEUE = Scalar(_queue, {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"})
 FUNCTION = Scalar(_function, {"type": "string", "pattern": f"^{TARGET.pattern}$"})
 ADDRESS = Scalar(_address, {"type": "string"})
 BIND = Scalar(_bind, {"type": "string"})
+LISTEN = Scalar(_listen, {"type": "string"})

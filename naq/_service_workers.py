@@ -9,19 +9,26 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from naq._service_values import AT_LEAST_ONE, BIND, QUEUE
+from naq._service_values import AT_LEAST_ONE, BIND, LISTEN, QUEUE
 from naq.supervisor._schema import Choice, Key, ListOf
-from naq.supervisor._values import BOOLEAN, DURATION, TEXT
+from naq.supervisor._values import BOOLEAN, DURATION, TEXT, uses_port
 from naq.supervisor.kinds import Kind, Launch, PauseSignals
 from naq.supervisor.spec import Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from naq.scheduler import Scheduler
     from naq.supervisor.kinds import ReplicaContext, TaskStatus
     from naq.supervisor.spec import ServiceSpec
+    from naq.worker import Worker
 
 __all__ = ["DashboardKind", "SchedulerKind", "WorkerKind"]
+
+_METRICS = Key(
+    type=LISTEN,
+    doc="where to answer /healthz, /readyz and /metrics: host:port; {port} is the replica's",
+)
 
 
 class WorkerKind(Kind):
@@ -31,7 +38,7 @@ class WorkerKind(Kind):
     runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
     pauses: ClassVar[PauseSignals | None] = PauseSignals()
     keys: ClassVar[Mapping[str, Key]] = {
-        "queues": Key(type=ListOf(QUEUE), default=(), doc="names; default: NAQ_DEFAULTQUEUE"),
+        "queues": Key(type=ListOf(QUEUE), default=(), doc="names; default: NAQ_DEFAULT_QUEUE"),
         "import": Key(type=ListOf(TEXT), default=(), doc="modules with tasks"),
         "allow": Key(type=ListOf(TEXT), default=(), doc="modules that may run in json mode"),
         "backend": Key(
@@ -42,8 +49,14 @@ class WorkerKind(Kind):
             type=AT_LEAST_ONE, default=3, doc="workers a job may take down before it is poison"
         ),
         "burst": Key(type=BOOLEAN, default=False, doc="end when the queues are empty"),
+        "metrics": _METRICS,
     }
     defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify", "stop_timeout": "30s"}
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """Each replica needs a place of its own for its metrics."""
+        return _check_metrics(service)
 
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq worker``."""
@@ -57,6 +70,7 @@ class WorkerKind(Kind):
             words += [word for value in values for word in (flag, value)]
         if options["burst"]:
             words.append("--burst")
+        words += _metrics_words(replica)
         return Launch(argv=tuple(words), lifeline=True)
 
     async def run(  # noqa: ASYNC128 - the worker calls started()
@@ -91,7 +105,11 @@ class WorkerKind(Kind):
                 worker.resume()
 
         await _until_stopped(
-            replica, partial(worker.run, task_status=task_status), worker.stop, pause
+            replica,
+            partial(worker.run, task_status=task_status),
+            worker.stop,
+            pause,
+            monitor=_monitor(replica, worker),
         )
 
 
@@ -108,6 +126,7 @@ class SchedulerKind(Kind):
             type=Choice("asyncio", "trio"), default="asyncio", doc="event loop of the process"
         ),
         "ha": Key(type=BOOLEAN, default=True, doc="share that looking with other schedulers"),
+        "metrics": _METRICS,
     }
     defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
 
@@ -116,6 +135,7 @@ class SchedulerKind(Kind):
         """Looking for missed runs all the time would be no better than polling."""
         if service.options["poll_interval"] < 1:
             yield "poll_interval", "must be one second or more"
+        yield from _check_metrics(service)
 
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq scheduler``."""
@@ -125,6 +145,7 @@ class SchedulerKind(Kind):
         words += ["--backend", options["backend"]]
         if not options["ha"]:
             words.append("--disable-ha")
+        words += _metrics_words(replica)
         return Launch(argv=tuple(words), lifeline=True)
 
     async def run(  # noqa: ASYNC128 - the scheduler calls started()
@@ -142,7 +163,10 @@ class SchedulerKind(Kind):
             settings=Settings.from_env(replica.env),
         )
         await _until_stopped(
-            replica, partial(scheduler.run, task_status=task_status), scheduler.stop
+            replica,
+            partial(scheduler.run, task_status=task_status),
+            scheduler.stop,
+            monitor=_monitor(replica, scheduler),
         )
 
 
@@ -212,6 +236,33 @@ class DashboardKind(Kind):
         await _until_stopped(replica, partial(dashboard.run, task_status=Ready()), dashboard.stop)
 
 
+def _check_metrics(service: ServiceSpec) -> Iterable[tuple[str, str]]:
+    where = service.options["metrics"]
+    if where is None:
+        return
+    if not uses_port([where]):
+        if service.replicas > 1:
+            yield "metrics", "each replica needs a port of its own: use {port}, and set port"
+    elif service.port is None:
+        yield "metrics", "uses {port}, but the service has no port"
+
+
+def _metrics_words(replica: ReplicaContext) -> list[str]:
+    where = replica.service.options["metrics"]
+    return [] if where is None else ["--metrics", replica.fill(where)]
+
+
+def _monitor(
+    replica: ReplicaContext, watched: Worker | Scheduler
+) -> Callable[..., Awaitable[None]] | None:
+    where = replica.service.options["metrics"]
+    if where is None:
+        return None
+    from naq._monitor import serve_monitor
+
+    return partial(serve_monitor, replica.fill(where), watched)
+
+
 def _drain_timeout(service: ServiceSpec) -> float:
     """Seconds jobs get to finish; what is left of ``stop_timeout`` is for handing back the rest."""
     return max(service.stop_timeout / 2, service.stop_timeout - 7.0)
@@ -227,6 +278,7 @@ async def _until_stopped(
     run: Callable[[], Awaitable[None]],
     stop: Callable[[], None],
     *beside: Callable[[], Awaitable[None]],
+    monitor: Callable[..., Awaitable[None]] | None = None,
 ) -> None:
     """Run something on the supervisor's loop, and ``stop`` it when its replica is stopped.
 
@@ -235,6 +287,7 @@ async def _until_stopped(
         run: runs it to its end.
         stop: asks it to end.
         beside: tasks for as long as it runs.
+        monitor: one more such task, which listens before the thing itself begins.
     """
     import trio
 
@@ -247,5 +300,7 @@ async def _until_stopped(
     async with trio.open_nursery() as nursery:
         for task in (obey, *beside):
             nursery.start_soon(task)
+        if monitor is not None:
+            await nursery.start(monitor)
         await run()
         nursery.cancel_scope.cancel()

@@ -106,12 +106,26 @@ class Scheduler:
         self._connection: Connection
         self._advance: Advance
         self._stopping: anyio.Event | None = None
+        self._taking = False
         self._in_hand = 0
         self._owed = SLOTS
         self._wanted: anyio.Event
         self._sweep_now: anyio.Event
         self._backend = ""
         self._started_at = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a link to the server."""
+        return self._taking and self._connection.connected
+
+    def unready(self) -> str | None:
+        """Return why it takes no ticks; None if it does."""
+        if self._stopping is not None and self._stopping.is_set():
+            return "stopping"
+        if not self._taking:
+            return "starting"
+        return None if self.connected else "no link to the server"
 
     def stop(self) -> None:
         """Take no more ticks, finish those in hand, end."""
@@ -171,6 +185,7 @@ class Scheduler:
             async with anyio.create_task_group() as intake:
                 intake.start_soon(self._ask, pull.request, name="naq scheduler intake")
                 intake.start_soon(self._sweep_forever, name="naq scheduler sweep")
+                self._taking = True
                 task_status.started(self)
                 log.info("scheduler %s takes ticks", self.id)
                 await self._stopping.wait()

@@ -142,6 +142,26 @@ class Worker:
         """How many jobs have run here, whatever became of them."""
         return self._handler.processed
 
+    @property
+    def running(self) -> int:
+        """How many jobs it holds."""
+        return 0 if self._intake is None else len(self._handler.held)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a link to the server."""
+        return self._intake is not None and self._connection.connected
+
+    def unready(self) -> str | None:
+        """Return why it takes no jobs; None if it does."""
+        if self._intake is None:
+            return "starting"
+        if self._handler.draining:
+            return "draining"
+        if not self.connected:
+            return "no link to the server"
+        return "paused" if self._paused else None
+
     # ------------------------------------------------------------------ life
 
     def stop(self) -> None:

@@ -45,6 +45,7 @@ def worker(
     burst: Annotated[bool, Parameter(negative=())] = False,
     drain_timeout: str = "30",
     crash_limit: int = 3,
+    metrics: str | None = None,
     common: Common | None = None,
 ) -> int:
     """Run jobs of queues.
@@ -62,6 +63,7 @@ def worker(
         burst: Stop when the queues are empty.
         drain_timeout: Seconds running jobs get when the worker is stopped.
         crash_limit: How many workers a job may take down before it is dead-lettered.
+        metrics: HOST:PORT to answer /healthz, /readyz and /metrics at. Default: nowhere.
     """
     from naq.cli import _logs
     from naq.worker import Worker
@@ -82,7 +84,8 @@ def worker(
         allow=allow,
         settings=current,
     )
-    _run(described, backend, {signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume})
+    pausing = {signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume}
+    _run(described, backend, pausing, metrics)
     return _leave(0)
 
 
@@ -92,6 +95,7 @@ def scheduler(
     instance_id: Annotated[str | None, Parameter(name=["--instance-id", "-i"])] = None,
     disable_ha: Annotated[bool, Parameter(negative=())] = False,
     backend: Literal["asyncio", "trio"] = "asyncio",
+    metrics: str | None = None,
     common: Common | None = None,
 ) -> int:
     """Do for schedules with a policy what the server cannot. Any number may run, without a leader.
@@ -101,6 +105,7 @@ def scheduler(
         instance_id: Unique name of this scheduler. Default: made of host, pid and chance.
         disable_ha: Look for missed runs each time, whether or not another scheduler just has.
         backend: Event loop: asyncio (uvloop where there is one) or trio.
+        metrics: HOST:PORT to answer /healthz, /readyz and /metrics at. Default: nowhere.
     """
     from naq.cli import _logs
     from naq.scheduler import Scheduler
@@ -116,14 +121,14 @@ def scheduler(
         enable_ha=not disable_ha,
         settings=current,
     )
-    _run(described, backend, {})
+    _run(described, backend, {}, metrics)
     return _leave(0)
 
 
-def _run(described: Worker | Scheduler, backend: str, intake: Intake) -> None:
+def _run(described: Worker | Scheduler, backend: str, intake: Intake, metrics: str | None) -> None:
     use_uvloop = backend == "asyncio" and importlib.util.find_spec("uvloop") is not None
     options = {"use_uvloop": True} if use_uvloop else {}
-    anyio.run(partial(_serve, described, intake), backend=backend, backend_options=options)
+    anyio.run(partial(_serve, described, intake, metrics), backend=backend, backend_options=options)
 
 
 def _import(modules: tuple[str, ...]) -> None:
@@ -138,7 +143,7 @@ def _import(modules: tuple[str, ...]) -> None:
             ) from exc
 
 
-async def _serve(described: Worker | Scheduler, intake: Intake) -> None:
+async def _serve(described: Worker | Scheduler, intake: Intake, metrics: str | None) -> None:
     """Run one of these with what surrounds it in a process of its own: signals, a supervisor."""
     from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 
@@ -153,6 +158,10 @@ async def _serve(described: Worker | Scheduler, intake: Intake) -> None:
         tasks.start_soon(stop_when_alone)
         tasks.start_soon(watchdog_pings)
         try:
+            if metrics is not None:
+                from naq._monitor import serve_monitor
+
+                await tasks.start(serve_monitor, metrics, described)
             await described.run(task_status=_Ready())
         except NaqException as exc:
             problem = exc  # raised outside of the group, which would wrap it

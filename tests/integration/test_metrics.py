@@ -43,7 +43,7 @@ async def test_what_happened_and_what_is_there(queue, run_worker, connection):
                 await job.result(timeout=20)
         found = parsed(await queue_metrics(connection))
         assert found["naq_workers", "idle"] + found["naq_workers", "busy"] == 1
-        assert found["naq_worker_slots",] == 3
+        assert found["naq_workers_slots",] == 3
     await queue.pause()
     await queue.enqueue_in(60, add, 1, 2)
     await queue.enqueue(add, 1, 2)
