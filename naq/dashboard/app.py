@@ -7,7 +7,7 @@ import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -50,6 +50,9 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "interest-cohort=()",
 }
+SAID = "naq_said"
+"""Cookie that carries what an action came to to the page that is shown next."""
+MAX_SAID = 300
 OPEN = frozenset({"/healthz", "/readyz", "/login"})
 """Paths that need no token."""
 
@@ -75,9 +78,10 @@ class Renderer:
         self.placeholder = secrets.token_hex(16)
         """Stands for a form's token in parts, which all who look share."""
 
-    def page(self, found: Shown, visitor: Visitor | None, path: str) -> str:
-        """Return a page as HTML."""
-        return self._env.get_template(found.template).render(self._context(found, visitor, path))
+    def page(self, found: Shown, visitor: Visitor | None, path: str, said: str = "") -> str:
+        """Return a page as HTML; ``said`` is what an action before it came to."""
+        context = {**self._context(found, visitor, path), "said": said}
+        return self._env.get_template(found.template).render(context)
 
     def parts(self, found: Shown, path: str) -> dict[str, str]:
         """Return the live parts of a page, by the name of their block.
@@ -158,9 +162,7 @@ class _Site:
             return None
         if path.startswith("/api/") or path in {"/events", "/metrics"}:
             return _json(api.Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
-        return Response(
-            self._html("login.html", {"failed": False, "wait": 0}), 401, content_type=_HTML
-        )
+        return self._ask_who(request.full_path.rstrip("?") if request.method == "GET" else "")
 
     def _visitor(self) -> Visitor | None:
         return self._state.auth.visitor(dict(request.headers), request.cookies)
@@ -168,18 +170,17 @@ class _Site:
     async def login(self) -> Any:
         """Give a cookie for the token."""
         auth, address = self._state.auth, request.remote_addr or "?"
-        given = request.args.get("token", "")
+        given, back = request.args.get("token", ""), request.args.get("back", "")
         if request.method == "POST":
-            given = (await request.form).get("token", "")
+            form = await request.form
+            given, back = form.get("token", ""), form.get("back", "")
         if not given:
-            return self._html("login.html", {"failed": False, "wait": auth.wait(address)})
+            return self._ask_who(back, wait=auth.wait(address))
         cookie = auth.login(given, address)
         if cookie is None:
             log.warning("%s: wrong token", address)
-            wait = auth.wait(address)
-            html = self._html("login.html", {"failed": True, "wait": wait})
-            return Response(html, 429 if wait else 401, content_type=_HTML)
-        answer = redirect("/")
+            return self._ask_who(back, failed=True, wait=auth.wait(address))
+        answer = redirect(_back(back))
         answer.set_cookie(
             COOKIE,
             cookie,
@@ -190,14 +191,20 @@ class _Site:
         )
         return answer
 
+    def _ask_who(self, back: str, *, failed: bool = False, wait: float = 0.0) -> Response:
+        """Ask for the token; ``back`` is where one wanted to go."""
+        html = self._html("login.html", {"failed": failed, "wait": wait, "path": back})
+        asked_for = request.path == "/login" and not failed
+        return Response(html, 429 if wait else 200 if asked_for else 401, content_type=_HTML)
+
     async def logout(self) -> Any:
         """Take the cookie back."""
-        await self._form()
-        answer = redirect("/login")
+        await self._form(acts=False)
+        answer = redirect("/login", 303)
         answer.delete_cookie(COOKIE)
         return answer
 
-    async def _form(self) -> Any:
+    async def _form(self, *, acts: bool = True) -> Any:
         """Return the fields of a request that acts, if it may.
 
         Raises:
@@ -213,7 +220,7 @@ class _Site:
         given = body.get("csrf", "") or request.headers.get("X-CSRF-Token", "")
         if visitor is None or not may_act(visitor, given, dict(request.headers), request.host):
             raise PermissionError("this request does not come from a page of this dashboard")
-        if self._state.readonly:
+        if acts and self._state.readonly:
             raise PermissionError("this dashboard is read-only")
         return fields
 
@@ -229,7 +236,12 @@ class _Site:
         if found is None:
             return self._error(404, "There is no such page", target)
         full = f"{target}?{query}" if query else target
-        return self._render.page(found, self._visitor(), full)
+        said = unquote(request.cookies.get(SAID, ""))[:MAX_SAID]
+        html = self._render.page(found, self._visitor(), full, said)
+        answer = Response(html, 200, content_type=_HTML)
+        if said:
+            answer.delete_cookie(SAID)
+        return answer
 
     async def static(self, name: str) -> Any:
         """Send a file that belongs to the pages."""
@@ -262,15 +274,15 @@ class _Site:
         fields = await self._form()
         if (kind, verb) not in actions.ACTIONS:
             return self._error(404, "There is no such action", f"{kind} {verb}")
-        await actions.act(self._state, self._who(), (kind, name, verb), fields)
-        return redirect(_back(fields.get("back", "")), 303)
+        done = await actions.act(self._state, self._who(), (kind, name, verb), fields)
+        return _done(done, _back(fields.get("back", "")))
 
     async def bulk(self) -> Any:
         """Requeue or delete several dead letters."""
         fields = await self._form()
         ids = fields.getlist("ids") if hasattr(fields, "getlist") else fields.get("ids", [])
-        await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
-        return redirect(_back(fields.get("back", "")) if fields.get("back") else "/dead", 303)
+        done = await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
+        return _done(done, _back(fields.get("back", "") or "/dead"))
 
     def _who(self) -> str:
         visitor = self._visitor()
@@ -320,7 +332,9 @@ class _Site:
 
     async def problem(self, exc: NaqException) -> Any:
         """Show why something cannot be done."""
-        return self._error(_code(exc), _TITLES.get(_code(exc), "It does not work"), str(exc))
+        title = _TITLES.get(_code(exc), "It does not work")
+        back = (await request.form).get("back", "") if request.method == "POST" else ""
+        return self._error(_code(exc), title, str(exc), back)
 
     async def fault(self, exc: Exception) -> Any:
         """Show that something is wrong with us, or that somebody may not."""
@@ -329,10 +343,10 @@ class _Site:
         log.error("%s %s", request.method, request.path, exc_info=exc)
         return self._error(500, "Something is wrong in naq", "The log has more.")
 
-    def _error(self, code: int, title: str, text: str) -> Response:
+    def _error(self, code: int, title: str, text: str, back: str = "") -> Response:
         if request.path.startswith("/api/"):
             return _json(api.Problem(text or title), code)
-        context = {"code": code, "title": title, "text": text}
+        context = {"code": code, "title": title, "text": text, "back": _back(back)}
         return Response(self._html("error.html", context), code, content_type=_HTML)
 
     def _html(self, template: str, context: dict[str, Any]) -> str:
@@ -372,6 +386,14 @@ def _stream(events: Any) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     answer = Response(events, 200, content_type="text/event-stream", headers=headers)
     answer.timeout = None
+    return answer
+
+
+def _done(text: str, where: str) -> Any:
+    """Go back to a page, which then says what has been done."""
+    answer = redirect(where, 303)
+    value = quote(text[:MAX_SAID])
+    answer.set_cookie(SAID, value, max_age=30, httponly=True, samesite="Strict")
     return answer
 
 
