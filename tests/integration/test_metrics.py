@@ -65,6 +65,7 @@ async def test_what_happened_and_what_is_there(queue, run_worker, connection):
     assert found["naq_job_run_seconds_bucket", "30.0", "default"] == 2
     assert found["naq_job_wait_seconds_count", "default"] == 2
     assert found["naq_job_wait_seconds_sum", "default"] >= 0
+    assert found["naq_job_wait_seconds_bucket", "+Inf", "default"] == 2
     assert found["naq_schedules", "active"] == 1
     assert found["naq_workers", "idle"] == 0
 
