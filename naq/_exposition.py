@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from naq._tally import Totals
 
-__all__ = ["CONTENT_TYPE", "build_info", "counter", "gauge", "jobs", "text"]
+__all__ = ["CONTENT_TYPE", "build_info", "counter", "gauge", "jobs", "process", "text"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -68,6 +68,11 @@ def build_info() -> Metric:
     family = InfoMetricFamily("naq_build", "Version of naq.")
     family.add_metric([], {"version": __version__})
     return family
+
+
+def process() -> list[Metric]:
+    """Return this process's memory, CPU and open files, by Prometheus' names (Linux only)."""
+    return list(ProcessCollector(registry=None).collect())
 
 
 _COUNTED: Sequence[tuple[str, str, Callable[[Totals], int]]] = (

@@ -5,9 +5,10 @@ From the inside out::
     model  arguments      values; what may be shown of a payload
     queries  services     what is asked of the server, and of the supervisor
     link                  the connection, for as long as there is one
+    metrics               everything in numbers, for collectors
     live                  who is told when something has changed
     auth                  who may
-    pages  actions  api   what answers
+    pages  actions  api   what answers; render makes HTML of it
     app                   all of it as one QuartTrio application
     serve                 that application on a socket: Dashboard
 """

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
-from jinja2 import Environment, PackageLoader, select_autoescape
 from quart import Response, redirect, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from naq import __version__
-from naq.dashboard import actions, api, shown
+from naq._exposition import CONTENT_TYPE
+from naq.dashboard import actions, api
 from naq.dashboard.auth import COOKIE, SESSION, may_act
 from naq.dashboard.live import TooManyClientsError
-from naq.dashboard.pages import NAV, Shown, find
+from naq.dashboard.pages import Shown, find
 from naq.dashboard.streams import LogStream, PageStream
 from naq.exceptions import (
     ConfigurationError,
@@ -30,9 +27,10 @@ from naq.exceptions import (
 
 if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor
+    from naq.dashboard.render import Renderer
     from naq.dashboard.state import State
 
-__all__ = ["Renderer", "make_app"]
+__all__ = ["make_app"]
 
 log = logging.getLogger("naq.dashboard")
 
@@ -54,63 +52,6 @@ OPEN = frozenset({"/healthz", "/readyz", "/login"})
 """Paths that need no token."""
 
 
-def environment() -> Environment:
-    """Return what renders templates; everything in them is escaped."""
-    env = Environment(
-        loader=PackageLoader("naq.dashboard"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shown.register(env)
-    return env
-
-
-class Renderer:
-    """Renders pages, and the live parts of pages."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._env = environment()
-        self.placeholder = secrets.token_hex(16)
-        """Stands for a form's token in parts, which all who look share."""
-
-    def page(self, found: Shown, visitor: Visitor | None, path: str) -> str:
-        """Return a page as HTML."""
-        return self._env.get_template(found.template).render(self._context(found, visitor, path))
-
-    def parts(self, found: Shown, path: str) -> dict[str, str]:
-        """Return the live parts of a page, by the name of their block.
-
-        They are the same for all who look, but for the token of forms: :attr:`placeholder` stands
-        for it.
-        """
-        template = self._env.get_template(found.template)
-        # "live": relative times are left to the browser, or parts would differ at each look.
-        context = template.new_context({**self._context(found, None, path), "live": True})
-        return {
-            name: "".join(block(context)).strip()
-            for name, block in template.blocks.items()
-            if name.startswith("live_")
-        }
-
-    def _context(self, found: Shown, visitor: Visitor | None, path: str) -> dict[str, Any]:
-        state = self._state
-        return {
-            "page": found.page,
-            "nav": NAV,
-            "csrf": self.placeholder if visitor is None else visitor.csrf or "",
-            "readonly": state.readonly,
-            "problem": state.link.problem,
-            "project": state.project,
-            "version": __version__,
-            "user": visitor.shown if visitor else None,
-            "now": time.time(),
-            "path": path,
-            **found.context,
-        }
-
-
 def make_app(state: State, render: Renderer) -> QuartTrio:
     """Return the application."""
     app = QuartTrio(__name__, static_folder=None)
@@ -121,6 +62,7 @@ def make_app(state: State, render: Renderer) -> QuartTrio:
     app.after_request(_harden)
     app.add_url_rule("/healthz", view_func=site.healthz)
     app.add_url_rule("/readyz", view_func=site.readyz)
+    app.add_url_rule("/metrics", view_func=site.metrics)
     app.add_url_rule("/login", view_func=site.login, methods=["GET", "POST"])
     app.add_url_rule("/logout", view_func=site.logout, methods=["POST"])
     app.add_url_rule("/static/<path:name>", view_func=site.static)
@@ -311,6 +253,10 @@ class _Site:
         """Say whether there is a server."""
         problem = self._state.link.problem
         return _json({"status": problem or "ok"}, 503 if problem else 200)
+
+    async def metrics(self) -> Any:
+        """Say everything in numbers."""
+        return Response(await self._state.metrics.text(), 200, content_type=CONTENT_TYPE)
 
     # ----------------------------------------------------------- problems
 
