@@ -8,7 +8,9 @@ From the inside out::
     metrics               everything in numbers, for collectors
     live                  who is told when something has changed
     auth                  who may
-    pages  actions  api   what answers; render makes HTML of it
+    pages  actions        what is shown and done; render makes HTML of it
+    api  parameters       the same as JSON; openapi describes it
+    replies               answers as HTTP has them
     app                   all of it as one QuartTrio application
     serve                 that application on a socket: Dashboard
 """

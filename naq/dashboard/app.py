@@ -5,25 +5,24 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
-import msgspec
 from quart import Response, redirect, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from naq._exposition import CONTENT_TYPE
-from naq.dashboard import actions, api
+from naq.dashboard import actions
+from naq.dashboard.api import Asked, Operation, Problem
+from naq.dashboard.api import find as find_operation
 from naq.dashboard.auth import COOKIE, SESSION, may_act
 from naq.dashboard.live import TooManyClientsError
+from naq.dashboard.openapi import describe
 from naq.dashboard.pages import Shown, find
+from naq.dashboard.parameters import Nothing, read_body, read_query
+from naq.dashboard.replies import as_json, as_stream, back_to, code_of
 from naq.dashboard.streams import LogStream, PageStream
-from naq.exceptions import (
-    ConfigurationError,
-    JobNotFoundError,
-    NaqConnectionError,
-    NaqException,
-)
+from naq.exceptions import NaqException
 
 if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor
@@ -59,6 +58,7 @@ def make_app(state: State, render: Renderer) -> QuartTrio:
     app.config["RESPONSE_TIMEOUT"] = 60
     site = _Site(state, render)
     app.before_request(site.check)
+    app.before_request(site.api_first)
     app.after_request(_harden)
     app.add_url_rule("/healthz", view_func=site.healthz)
     app.add_url_rule("/readyz", view_func=site.readyz)
@@ -69,11 +69,6 @@ def make_app(state: State, render: Renderer) -> QuartTrio:
     app.add_url_rule("/events", view_func=site.events)
     app.add_url_rule("/services/<name>/logs", view_func=site.logs)
     app.add_url_rule("/dead/bulk", view_func=site.bulk, methods=["POST"])
-    app.add_url_rule("/api/openapi.json", view_func=site.openapi)
-    app.add_url_rule("/api/<path:path>", view_func=site.api, methods=["GET"])
-    app.add_url_rule(
-        "/api/<kind>/<path:name>/<verb>", "api_act", view_func=site.api_act, methods=["POST"]
-    )
     app.add_url_rule("/<kind>/<path:name>/<verb>", "act", view_func=site.act, methods=["POST"])
     app.add_url_rule("/", "root", view_func=site.page, defaults={"path": ""})
     app.add_url_rule("/<path:path>", view_func=site.page)
@@ -99,10 +94,16 @@ class _Site:
         if path in OPEN or path.startswith("/static/") or self._visitor() is not None:
             return None
         if path.startswith("/api/") or path in {"/events", "/metrics"}:
-            return _json(api.Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
+            answer = as_json(Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
+            answer.headers["WWW-Authenticate"] = 'Bearer realm="naq"'
+            return answer
         return Response(
             self._html("login.html", {"failed": False, "wait": 0}), 401, content_type=_HTML
         )
+
+    async def api_first(self) -> Response | None:
+        """Answer what is under /api/, whose paths and methods are its own."""
+        return await self.api() if request.path.startswith("/api/") else None
 
     def _visitor(self) -> Visitor | None:
         return self._state.auth.visitor(dict(request.headers), request.cookies)
@@ -145,19 +146,21 @@ class _Site:
         Raises:
             PermissionError: it may not.
         """
-        visitor = self._visitor()
         body = await request.form
         fields: Any = body
         if request.is_json:
             fields = await request.get_json(silent=True) or {}
             if not isinstance(fields, dict):
                 fields = {}
-        given = body.get("csrf", "") or request.headers.get("X-CSRF-Token", "")
-        if visitor is None or not may_act(visitor, given, dict(request.headers), request.host):
+        self._check_act(body.get("csrf", "") or request.headers.get("X-CSRF-Token", ""))
+        return fields
+
+    def _check_act(self, csrf: str) -> None:
+        visitor = self._visitor()
+        if visitor is None or not may_act(visitor, csrf, dict(request.headers), request.host):
             raise PermissionError("this request does not come from a page of this dashboard")
         if self._state.readonly:
             raise PermissionError("this dashboard is read-only")
-        return fields
 
     # -------------------------------------------------------------- pages
 
@@ -190,12 +193,12 @@ class _Site:
             csrf = (visitor.csrf if visitor else None) or ""
             stream = PageStream(self._state.hub, path, (self._render.placeholder, csrf))
         except TooManyClientsError:
-            return _json(api.Problem("too many pages are open"), 503)
-        return _stream(stream)
+            return as_json(Problem("too many pages are open"), 503)
+        return as_stream(stream)
 
     async def logs(self, name: str) -> Any:
         """Send what a service prints from now on."""
-        return _stream(LogStream(self._state.services, name))
+        return as_stream(LogStream(self._state.services, name))
 
     # ------------------------------------------------------------ actions
 
@@ -205,14 +208,14 @@ class _Site:
         if (kind, verb) not in actions.ACTIONS:
             return self._error(404, "There is no such action", f"{kind} {verb}")
         await actions.act(self._state, self._who(), (kind, name, verb), fields)
-        return redirect(_back(fields.get("back", "")), 303)
+        return redirect(back_to(fields.get("back", "")), 303)
 
     async def bulk(self) -> Any:
         """Requeue or delete several dead letters."""
         fields = await self._form()
         ids = fields.getlist("ids") if hasattr(fields, "getlist") else fields.get("ids", [])
         await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
-        return redirect(_back(fields.get("back", "")) if fields.get("back") else "/dead", 303)
+        return redirect(back_to(fields.get("back", "")) if fields.get("back") else "/dead", 303)
 
     def _who(self) -> str:
         visitor = self._visitor()
@@ -220,39 +223,48 @@ class _Site:
 
     # ---------------------------------------------------------------- api
 
-    async def openapi(self) -> Any:
-        """Describe the API."""
-        return _json(api.describe(readonly=self._state.readonly))
+    async def api(self) -> Any:
+        """Answer a question, or do something."""
+        raw = request.scope["raw_path"].decode("ascii", "replace")
+        parts = [unquote(part) for part in raw.split("/")[2:]]
+        if parts == ["openapi.json"]:
+            operations, id_ = {"GET": Operation("", dict, self._openapi)}, ""
+        else:
+            operations, id_ = find_operation(parts) or ({}, "")
+        if not operations:
+            return as_json(Problem(f"there is no {request.path}"), 404)
+        operation = operations.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            allowed = ", ".join(sorted([*operations, *(["HEAD"] if "GET" in operations else [])]))
+            answer = as_json(Problem(f"{request.method}: only {allowed} can be done there"), 405)
+            answer.headers["Allow"] = allowed
+            return answer
+        body = None
+        if request.method == "POST":
+            self._check_act(request.headers.get("X-CSRF-Token", ""))
+            body = await self._json_body(operation.body or Nothing)
+        query: Any = read_query(operation.query, request.args.items(multi=True))
+        return as_json(await operation.call(self._state, Asked(id_, query, body, self._who())))
 
-    async def api(self, path: str) -> Any:
-        """Answer a question."""
-        name = ""
-        endpoint = api.ENDPOINTS.get(path)
-        if endpoint is None and path.startswith("jobs/"):
-            name, endpoint = path.removeprefix("jobs/"), api.ENDPOINTS["jobs/{id}"]
-        if endpoint is None or (endpoint.parameter and not name):
-            return _json(api.Problem(f"there is no /api/{path}"), 404)
-        return _json(await endpoint.ask(self._state, name, request.args))
+    async def _openapi(self, state: State, _: Asked) -> dict[str, Any]:
+        return describe(readonly=state.readonly)
 
-    async def api_act(self, kind: str, name: str, verb: str) -> Any:
-        """Do something."""
-        fields = await self._form()
-        if (kind, verb) not in actions.ACTIONS:
-            return _json(api.Problem(f"there is no action {verb} of {kind}"), 404)
-        return _json(
-            api.Done(await actions.act(self._state, self._who(), (kind, name, verb), fields))
-        )
+    async def _json_body(self, kind: type) -> Any:
+        body = bytes(await request.body)
+        if body and not request.is_json:
+            raise UnsupportedMediaType("the body must be application/json")
+        return read_body(kind, body)
 
     # ------------------------------------------------------------- health
 
     async def healthz(self) -> Any:
         """Say that this is alive."""
-        return _json({"status": "ok"})
+        return as_json({"status": "ok"})
 
     async def readyz(self) -> Any:
         """Say whether there is a server."""
         problem = self._state.link.problem
-        return _json({"status": problem or "ok"}, 503 if problem else 200)
+        return as_json({"status": problem or "ok"}, 503 if problem else 200)
 
     async def metrics(self) -> Any:
         """Say everything in numbers."""
@@ -266,7 +278,7 @@ class _Site:
 
     async def problem(self, exc: NaqException) -> Any:
         """Show why something cannot be done."""
-        return self._error(_code(exc), _TITLES.get(_code(exc), "It does not work"), str(exc))
+        return self._error(code_of(exc), _TITLES.get(code_of(exc), "It does not work"), str(exc))
 
     async def fault(self, exc: Exception) -> Any:
         """Show that something is wrong with us, or that somebody may not."""
@@ -277,7 +289,7 @@ class _Site:
 
     def _error(self, code: int, title: str, text: str) -> Response:
         if request.path.startswith("/api/"):
-            return _json(api.Problem(text or title), code)
+            return as_json(Problem(text or title), code)
         context = {"code": code, "title": title, "text": text}
         return Response(self._html("error.html", context), code, content_type=_HTML)
 
@@ -295,38 +307,6 @@ _KINDS = {
     ".ico": "image/x-icon",
 }
 _TITLES = {404: "Not there", 400: "That cannot be used", 503: "There is no server"}
-
-
-def _code(exc: NaqException) -> int:
-    match exc:
-        case JobNotFoundError():
-            return 404
-        case ConfigurationError():
-            return 400
-        case NaqConnectionError():
-            return 503
-        case _:
-            return 409
-
-
-def _json(value: Any, code: int = 200) -> Response:
-    body = msgspec.json.encode(value, enc_hook=repr)
-    return Response(body, code, content_type="application/json")
-
-
-def _stream(events: Any) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    answer = Response(events, 200, content_type="text/event-stream", headers=headers)
-    answer.timeout = None
-    return answer
-
-
-def _back(target: str) -> str:
-    """Return where to go after an action: a path of ours, whatever was given."""
-    split = urlsplit(target)
-    if split.scheme or split.netloc or not target.startswith("/") or "\\" in target:
-        return "/"
-    return target if not target.startswith("//") else "/"
 
 
 async def _harden(answer: Response) -> Response:

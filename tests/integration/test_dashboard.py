@@ -136,9 +136,20 @@ async def test_pages_and_the_api(serve, queue, run_worker):
             assert (await browser.get("/api/workers")).json()[0]["status"] in ("idle", "busy")
             document = (await browser.get("/api/openapi.json")).json()
             assert "/api/jobs/{id}" in document["paths"]
+            assert [m["done"] for m in (await browser.get("/api/minutes")).json()][:3] == [0, 0, 0]
+            assert (await browser.get("/api/minutes?queue=default")).code == 200
             for path, code in (
                 ("/api/nix", 404),
+                ("/api/jobs/nix", 404),
+                ("/api/jobs/a%2Fb", 404),
+                ("/api/jobs/*", 400),
                 ("/api/jobs?limit=0", 400),
+                ("/api/jobs?queue=*", 400),
+                ("/api/jobs?limits=1", 400),
+                ("/api/jobs?limit=1&limit=2", 400),
+                ("/api/minutes?queue=nix", 404),
+                ("/api/services/nix/lines", 404),
+                ("/api/queues/default/pause", 405),
                 ("/api/services", 404),
             ):
                 answer = await browser.get(path)
@@ -194,6 +205,9 @@ async def test_what_a_program_may_do(serve, queue):
             assert says in answer.json()["done"]
         assert (await browser.post("/api/schedules/nix/pause")).code == 404
         assert (await browser.post("/api/queues/default/explode")).code == 404
+        assert (await browser.post("/api/schedules/new-year/pause", {"x": "y"})).code == 415
+        refused = await browser.post("/api/overview")
+        assert (refused.code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_read_only(serve, queue):
