@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -14,14 +14,14 @@ from prometheus_client.core import (
 )
 
 from naq import __version__
-from naq._tally import BOUNDS_MS
+from naq._tally import BOUNDS_MS, WAIT_BOUNDS_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from naq._tally import Totals
 
-__all__ = ["CONTENT_TYPE", "build_info", "counter", "gauge", "jobs", "text"]
+__all__ = ["CONTENT_TYPE", "build_info", "counter", "gauge", "jobs", "process", "text"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -70,6 +70,11 @@ def build_info() -> Metric:
     return family
 
 
+def process() -> list[Metric]:
+    """Return this process's memory, CPU and open files, by Prometheus' names (Linux only)."""
+    return list(ProcessCollector(registry=None).collect())
+
+
 _COUNTED: Sequence[tuple[str, str, Callable[[Totals], int]]] = (
     (
         "processed",
@@ -91,21 +96,23 @@ def jobs(prefix: str, found: Iterable[Totals]) -> Iterable[Metric]:
     run = HistogramMetricFamily(
         f"{prefix}job_run_seconds", "How long attempts ran.", labels=["queue"]
     )
-    waits = Metric(
-        f"{prefix}job_wait_seconds", "From when jobs were due to their start.", "summary"
+    waits = HistogramMetricFamily(
+        f"{prefix}job_wait_seconds",
+        "From when jobs were due to their first start.",
+        labels=["queue"],
     )
     for totals in found:
-        run.add_metric([totals.queue], _cumulative(totals.buckets), totals.run_ms / 1000)
-        labels = {"queue": totals.queue}
-        waits.add_sample(f"{waits.name}_count", labels, totals.waited)
-        waits.add_sample(f"{waits.name}_sum", labels, totals.wait_ms / 1000)
+        labels = [totals.queue]
+        run.add_metric(labels, _cumulative(totals.buckets, BOUNDS_MS), totals.run_ms / 1000)
+        buckets = _cumulative(totals.wait_buckets, WAIT_BOUNDS_MS)
+        waits.add_metric(labels, buckets, totals.wait_ms / 1000)
     yield run
     yield waits
 
 
-def _cumulative(buckets: Sequence[int]) -> list[tuple[str, float]]:
+def _cumulative(buckets: Sequence[int], bounds_ms: Sequence[int]) -> list[tuple[str, float]]:
     """Return buckets as Prometheus has them: each includes the smaller ones."""
-    bounds = [*(str(bound / 1000) for bound in BOUNDS_MS), "+Inf"]
+    bounds = [*(str(bound / 1000) for bound in bounds_ms), "+Inf"]
     found: list[tuple[str, float]] = []
     number = 0
     for bound, count in zip(bounds, buckets, strict=True):

@@ -12,19 +12,22 @@ from naq import presence
 from naq._counters import totals
 from naq._exposition import build_info, gauge, jobs, text
 from naq._queues import list_queues
+from naq._records import Records
 from naq._schedule import ScheduleStatus
-from naq.schedules import Schedules
+from naq._topology import ensure_streams
+from naq.exceptions import SerializationError
+from naq.serializers import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
     from naq._queues import QueueStats
-    from naq.connection import Connection
+    from naq.connection import Connection, Stored
     from naq.presence import WorkerInfo
 
-__all__ = ["queue_metrics"]
+__all__ = ["QueueMetrics", "queue_metrics"]
 
 _QUEUES: Sequence[tuple[str, str, Callable[[QueueStats], float]]] = (
     ("naq_queue_depth", "Jobs nobody has taken yet.", lambda s: s.depth),
@@ -48,26 +51,89 @@ async def queue_metrics(connection: Connection) -> str:
     Raises:
         NaqConnectionError: the server cannot be reached.
     """
-    queues = await list_queues(connection)
-    counted = await totals(connection)
-    everyone = await presence.list_all(connection)
-    schedules = Counter(record.status for record in await Schedules(connection).list())
-    metrics = [
-        build_info(),
-        *(
-            gauge(name, help_, ["queue"], [([s.queue], value(s)) for s in queues])
-            for name, help_, value in _QUEUES
-        ),
-        *jobs("naq_", counted.values()),
-        *_processes(everyone),
-        gauge(
-            "naq_schedules",
-            "Schedules by status.",
-            ["status"],
-            [([status.value], schedules[status]) for status in ScheduleStatus],
-        ),
-    ]
-    return text(metrics)
+    return text([build_info(), *await QueueMetrics(connection).collect()])
+
+
+class QueueMetrics:
+    """All numbers of the queue; to be kept by whoever collects them again and again."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._schedules = _Schedules(connection)
+
+    async def collect(self) -> list[Metric]:
+        """Return them as they are now.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached.
+        """
+        queues = await list_queues(self._connection)
+        counted = await totals(self._connection)
+        everyone = await presence.list_all(self._connection)
+        schedules = await self._schedules.count()
+        return [
+            *(
+                gauge(name, help_, ["queue"], [([s.queue], value(s)) for s in queues])
+                for name, help_, value in _QUEUES
+            ),
+            *jobs("naq_", counted.values()),
+            *_processes(everyone),
+            gauge(
+                "naq_schedules",
+                "Schedules by status.",
+                ["status"],
+                [([status.value], schedules.get(status, 0)) for status in ScheduleStatus],
+            ),
+        ]
+
+
+class _Schedules:
+    """How many schedules there are of each status.
+
+    The status stands in the record, so the server cannot count them. Only records that were stored
+    since the last look are read, and the server's count of all tells whether some are gone, for
+    which they are all read again: ten thousand schedules at rest cost two small requests.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._records = Records(connection, Codec.from_settings(connection.settings))
+        self._stream = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known: dict[str, ScheduleStatus] = {}
+        self._after = 0
+
+    async def count(self) -> Mapping[ScheduleStatus, int]:
+        """Return the numbers; raises NaqConnectionError if the server cannot be reached."""
+        await ensure_streams(self._connection)
+        names = self._connection.names
+        created = (await self._connection.api(f"STREAM.INFO.{names.jobs_stream}"))["created"]
+        if created != self._stream:  # another stream, whose sequences begin anew
+            self._forget()
+            self._stream = created
+        await self._read()
+        _, total = await self._connection.first(names.jobs_stream, names.schedule("*"))
+        if len(self._known) > total:
+            self._forget()
+            await self._read()
+        return Counter(self._known.values())
+
+    async def _read(self) -> None:
+        names = self._connection.names
+        while page := await self._connection.page(
+            names.jobs_stream, names.schedule("*"), after=self._after
+        ):
+            for stored in page:
+                self._known[self._records.id_of(stored)] = self._status(stored)
+            self._after = page[-1].seq
+
+    def _status(self, stored: Stored) -> ScheduleStatus:
+        try:
+            return self._records.open(stored).status
+        except SerializationError:
+            return ScheduleStatus.FAILED  # as in lists of schedules
 
 
 def _processes(everyone: list[WorkerInfo]) -> Iterator[Metric]:

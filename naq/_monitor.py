@@ -12,9 +12,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import anyio
-from prometheus_client import ProcessCollector
 
-from naq._exposition import CONTENT_TYPE, build_info, counter, gauge, jobs, text
+from naq._exposition import CONTENT_TYPE, build_info, counter, gauge, jobs, process, text
 from naq.exceptions import ConfigurationError, EnvironmentProblemError
 from naq.worker import Worker
 
@@ -118,7 +117,7 @@ def _page(path: bytes, watched: Watched) -> tuple[HTTPStatus, str]:
             return HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n"
         case b"/metrics":
             own = _of_worker(watched) if isinstance(watched, Worker) else _of_scheduler(watched)
-            return HTTPStatus.OK, text([build_info(), *own, *_process()])
+            return HTTPStatus.OK, text([build_info(), *own, *process()])
     return HTTPStatus.NOT_FOUND, "there are /healthz, /readyz and /metrics\n"
 
 
@@ -151,8 +150,3 @@ def _state(kind: str, watched: Watched) -> Iterator[Metric]:
     yield gauge(f"naq_{kind}_ready", "1 if it takes what comes.", [], [([], ready)])
     help_ = "1 if it has a link to the server."
     yield gauge(f"naq_{kind}_connected", help_, [], [([], watched.connected)])
-
-
-def _process() -> list[Metric]:
-    """Return memory, CPU and open files, by the names Prometheus has for them (Linux only)."""
-    return list(ProcessCollector(registry=None).collect())

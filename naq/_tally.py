@@ -20,6 +20,7 @@ __all__ = [
     "FAILED",
     "METRICS",
     "RETRIED",
+    "WAIT_BOUNDS_MS",
     "Counts",
     "Minute",
     "Tally",
@@ -30,13 +31,21 @@ __all__ = [
 
 BOUNDS_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000)
 """Upper bounds of the buckets of run times, in milliseconds; one more bucket is for the rest."""
+WAIT_BOUNDS_MS = (5, 25, 100, 500, 1000, 5000, 30_000, 120_000, 600_000, 3_600_000)
+"""The same of how long jobs waited: minutes and hours too, since backlogs last longer than jobs."""
 
 _BUCKETS = (*(f"le_{bound}" for bound in BOUNDS_MS), "le_inf")
-METRICS = ("done", "failed", "retried", "dead", "waited", "wait_ms", "run_ms", *_BUCKETS)
+_WAIT_BUCKETS = (*(f"wait_le_{bound}" for bound in WAIT_BOUNDS_MS), "wait_le_inf")
+METRICS = (
+    *("done", "failed", "retried", "dead", "waited", "wait_ms", "run_ms"),
+    *_BUCKETS,
+    *_WAIT_BUCKETS,
+)
 """Names of the counters, as they stand in subjects. A bucket counts what is in no smaller one."""
 
 DONE, FAILED, RETRIED, _DEAD, _WAITED, _WAIT, _RUN = range(7)
 _FIRST_BUCKET = 7
+_FIRST_WAIT = _FIRST_BUCKET + len(_BUCKETS)
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         wait_ms: sum of milliseconds between being due and being started.
         run_ms: sum of milliseconds functions ran.
         buckets: attempts by run time; see :data:`BOUNDS_MS`.
+        wait_buckets: jobs by how long they waited; see :data:`WAIT_BOUNDS_MS`.
     """
 
     done: int = 0
@@ -61,6 +71,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     wait_ms: int = 0
     run_ms: int = 0
     buckets: tuple[int, ...] = (0,) * len(_BUCKETS)
+    wait_buckets: tuple[int, ...] = (0,) * len(_WAIT_BUCKETS)
 
     @property
     def runs(self) -> int:
@@ -109,6 +120,7 @@ def counts_of(found: Mapping[str, int]) -> dict[str, Any]:
     """Return the fields of a :class:`Counts` from values by name; what is missing is zero."""
     fields: dict[str, Any] = {name: found.get(name, 0) for name in METRICS[:_FIRST_BUCKET]}
     fields["buckets"] = tuple(found.get(name, 0) for name in _BUCKETS)
+    fields["wait_buckets"] = tuple(found.get(name, 0) for name in _WAIT_BUCKETS)
     return fields
 
 
@@ -156,8 +168,10 @@ class Tally:
         counts[_FIRST_BUCKET + bisect_left(BOUNDS_MS, took)] += 1
         if waited is not None:
             counts[_WAITED] += 1
+            waited *= 1000
+            counts[_FIRST_WAIT + bisect_left(WAIT_BOUNDS_MS, waited)] += 1
             if waited > 0:  # clocks differ
-                counts[_WAIT] += waited * 1000
+                counts[_WAIT] += waited
         if how == FAILED:
             counts[_DEAD] += 1
         if not self.changed:

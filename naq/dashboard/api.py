@@ -1,35 +1,44 @@
-"""``/api/``: everything the pages show, as JSON, and the document that describes it."""
+"""``/api/``: everything the pages show and do, as JSON. ``openapi`` describes it."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from naq import __version__
+from naq._names import check_job_id
 from naq._queues import QueueStats
-from naq.dashboard.actions import ACTIONS
+from naq.dashboard import actions
 from naq.dashboard.model import (
-    STATES,
     JobDetail,
     JobsPage,
     LettersPage,
+    MinuteRow,
     Overview,
     ScheduleRow,
     ServiceRow,
     WorkerRow,
 )
-from naq.dashboard.pages import whole
-from naq.exceptions import ConfigurationError, JobNotFoundError
+from naq.dashboard.parameters import (
+    BulkBody,
+    JobsQuery,
+    LettersQuery,
+    LinesQuery,
+    MinutesQuery,
+    Nothing,
+    RescheduleBody,
+    ScaleBody,
+    given,
+)
+from naq.exceptions import JobNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from naq.dashboard.state import State
 
-__all__ = ["ENDPOINTS", "Problem", "describe"]
-
-MOST_ROWS = 500
+__all__ = ["OPERATIONS", "Asked", "Done", "Operation", "Problem", "find"]
 
 
 class Problem(msgspec.Struct):
@@ -44,142 +53,145 @@ class Done(msgspec.Struct):
     done: str
 
 
-class Endpoint(NamedTuple):
-    """One path that is read: its answer and its query."""
+class Lines(msgspec.Struct):
+    """What a service has printed, oldest first."""
 
-    answer: Any
+    lines: list[str]
+
+
+class Asked(NamedTuple):
+    """A request: whose ``id`` stands in the path, its query, its body, and who sent it."""
+
+    id: str
+    query: Any
+    body: Any
+    who: str
+
+
+class Operation(NamedTuple):
+    """One thing that can be asked, and the types of what goes in and out."""
+
     summary: str
-    ask: Callable[[State, str, Mapping[str, str]], Awaitable[Any]]
-    query: Mapping[str, Mapping[str, Any]] = {}
-    parameter: str = ""
+    answer: Any
+    call: Callable[[State, Asked], Awaitable[Any]]
+    query: type = Nothing
+    body: type | None = None
+    """None: there is none."""
 
 
-async def _overview(state: State, _: str, __: Mapping[str, str]) -> Overview:
+async def _overview(state: State, _: Asked) -> Overview:
     return await state.cached("overview", lambda q: q.overview())
 
 
-async def _queues(state: State, _: str, __: Mapping[str, str]) -> list[QueueStats]:
-    return (await _overview(state, "", {})).queues
+async def _queues(state: State, asked: Asked) -> list[QueueStats]:
+    return (await _overview(state, asked)).queues
 
 
-async def _jobs(state: State, _: str, query: Mapping[str, str]) -> JobsPage:
-    wanted = query.get("state", "pending")
-    if wanted not in STATES:
-        raise ConfigurationError(f"state={wanted!r}: must be one of {', '.join(STATES)}")
-    limit = whole(query.get("limit"))
-    limit = 50 if limit is None else limit
-    if not 1 <= limit <= MOST_ROWS:
-        raise ConfigurationError(f"limit={limit}: must be between 1 and {MOST_ROWS}")
-    return await state.link.here()[1].jobs(
-        wanted,
-        queue=query.get("queue") or None,
-        function=query.get("function", ""),
-        cursor=whole(query.get("cursor")),
-        limit=limit,
-    )
+async def _minutes(state: State, asked: Asked) -> list[MinuteRow]:
+    queue = asked.query.queue or None
+    if queue is not None and queue not in {row.queue for row in await _queues(state, asked)}:
+        raise JobNotFoundError(f"there is no queue {queue}")
+    return await state.minutes(queue)
 
 
-async def _job(state: State, name: str, _: Mapping[str, str]) -> JobDetail:
-    return await state.link.here()[1].job(name)
+async def _jobs(state: State, asked: Asked) -> JobsPage:
+    query = given(asked.query)
+    return await state.link.here()[1].jobs(query.pop("state"), **query)  # type: ignore[arg-type]
 
 
-async def _schedules(state: State, _: str, __: Mapping[str, str]) -> list[ScheduleRow]:
+async def _job(state: State, asked: Asked) -> JobDetail:
+    return await state.link.here()[1].job(check_job_id(asked.id))
+
+
+async def _schedules(state: State, _: Asked) -> list[ScheduleRow]:
     return await state.cached("schedules", lambda q: q.schedules())
 
 
-async def _letters(state: State, _: str, query: Mapping[str, str]) -> LettersPage:
-    queries = state.link.here()[1]
-    return await queries.letters(query.get("queue") or None, whole(query.get("cursor")))
+async def _letters(state: State, asked: Asked) -> LettersPage:
+    query: Any = given(asked.query)
+    return await state.link.here()[1].letters(**query)
 
 
-async def _workers(state: State, _: str, __: Mapping[str, str]) -> list[WorkerRow]:
+async def _workers(state: State, _: Asked) -> list[WorkerRow]:
     return await state.cached("workers", lambda q: q.workers())
 
 
-async def _services(state: State, _: str, __: Mapping[str, str]) -> list[ServiceRow]:
+async def _services(state: State, _: Asked) -> list[ServiceRow]:
     rows = await state.services.rows()
     if rows is None:
         raise JobNotFoundError("no `naq up` runs here")
     return rows
 
 
-_TEXT = {"type": "string", "maxLength": 200}
-_CURSOR = {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999_999}
-ENDPOINTS: dict[str, Endpoint] = {
-    "overview": Endpoint(Overview, "All queues, and how many of everything else", _overview),
-    "queues": Endpoint(list[QueueStats], "All queues", _queues),
-    "jobs": Endpoint(
-        JobsPage,
-        "Some jobs of a state",
-        _jobs,
-        {
-            "state": {"type": "string", "enum": list(STATES)},
-            "queue": _TEXT,
-            "function": _TEXT,
-            "cursor": _CURSOR,
-            "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS},
-        },
-    ),
-    "jobs/{id}": Endpoint(JobDetail, "One job", _job, parameter="id"),
-    "schedules": Endpoint(list[ScheduleRow], "Schedules and delayed jobs", _schedules),
-    "dead-letters": Endpoint(
-        LettersPage, "Some dead letters", _letters, {"queue": _TEXT, "cursor": _CURSOR}
-    ),
-    "workers": Endpoint(list[WorkerRow], "Workers and schedulers", _workers),
-    "services": Endpoint(list[ServiceRow], "The supervisor's services", _services),
+async def _lines(state: State, asked: Asked) -> Lines:
+    known = {name for row in await _services(state, asked) for name in (row.name, row.service)}
+    if asked.id not in known:
+        raise JobNotFoundError(f"there is no service {asked.id}")
+    return Lines(await state.services.lines(asked.id, asked.query.count))
+
+
+async def _act(kind: str, verb: str, state: State, asked: Asked) -> Done:
+    fields = given(asked.body) if asked.body is not None else {}
+    return Done(await actions.act(state, asked.who, (kind, asked.id, verb), fields))
+
+
+async def _bulk(state: State, asked: Asked) -> Done:
+    return Done(await actions.bulk(state, asked.who, asked.body.action, asked.body.ids))
+
+
+_PATH = {"dead": "dead-letters"}
+_BODIES: Mapping[tuple[str, str], type] = {
+    ("schedules", "reschedule"): RescheduleBody,
+    ("services", "scale"): ScaleBody,
 }
-
-
-def describe(*, readonly: bool) -> dict[str, Any]:
-    """Return the OpenAPI document of this API."""
-    types = [endpoint.answer for endpoint in ENDPOINTS.values()]
-    answers, components = msgspec.json.schema_components(
-        [*types, Problem, Done], ref_template="#/components/schemas/{name}"
-    )
-    *schemas, problem, done = answers
-    paths: dict[str, Any] = {}
-    for (path, endpoint), schema in zip(ENDPOINTS.items(), schemas, strict=True):
-        parameters = [
-            {"name": name, "in": "query", "schema": kind} for name, kind in endpoint.query.items()
-        ]
-        if endpoint.parameter:
-            parameters.append(_path(endpoint.parameter))
-        paths[f"/api/{path}"] = {"get": _operation(endpoint.summary, parameters, schema, problem)}
-    if not readonly:
-        for kind, verb in ACTIONS:
-            operation = _operation(f"{verb} one of {kind}", [_path("name")], done, problem)
-            operation["requestBody"] = {
-                "required": False,
-                "content": {"application/json": {"schema": {"type": "object"}}},
-            }
-            paths[f"/api/{kind}/{{name}}/{verb}"] = {"post": operation}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "naq", "version": __version__},
-        "security": [{"token": []}],
-        "paths": paths,
-        "components": {
-            "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
+OPERATIONS: dict[str, dict[str, Operation]] = {
+    "overview": {
+        "GET": Operation("All queues, and how many of everything else", Overview, _overview)
+    },
+    "queues": {"GET": Operation("All queues", list[QueueStats], _queues)},
+    "minutes": {
+        "GET": Operation("The last hour, minute by minute", list[MinuteRow], _minutes, MinutesQuery)
+    },
+    "jobs": {"GET": Operation("Some jobs of a state", JobsPage, _jobs, JobsQuery)},
+    "jobs/{id}": {"GET": Operation("One job", JobDetail, _job)},
+    "schedules": {"GET": Operation("Schedules and delayed jobs", list[ScheduleRow], _schedules)},
+    "dead-letters": {
+        "GET": Operation("Some dead letters, newest first", LettersPage, _letters, LettersQuery)
+    },
+    "dead-letters/bulk": {
+        "POST": Operation("Requeue or delete several", Done, _bulk, Nothing, BulkBody)
+    },
+    "workers": {"GET": Operation("Workers and schedulers", list[WorkerRow], _workers)},
+    "services": {"GET": Operation("The supervisor's services", list[ServiceRow], _services)},
+    "services/{id}/lines": {
+        "GET": Operation("What a service has printed", Lines, _lines, LinesQuery)
+    },
+} | {
+    f"{_PATH.get(kind, kind)}/{{id}}/{verb}": {
+        "POST": Operation(
+            f"{verb} one of {_PATH.get(kind, kind)}",
+            Done,
+            partial(_act, kind, verb),
+            Nothing,
+            _BODIES.get((kind, verb)),
+        )
     }
+    for kind, verb in actions.ACTIONS
+}
+"""What can be asked, by path and method. Paths are matched part by part, still quoted."""
 
 
-def _path(name: str) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 128}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+def find(parts: list[str]) -> tuple[dict[str, Operation], str] | None:
+    """Return the operations at a path and the id in it; None if there is nothing.
 
-
-def _operation(
-    summary: str, parameters: list[dict[str, Any]], schema: Any, problem: Any
-) -> dict[str, Any]:
-    def content(of: Any, text: str) -> dict[str, Any]:
-        return {"description": text, "content": {"application/json": {"schema": of}}}
-
-    refused = ("400", "wrong"), ("401", "no token"), ("403", "not allowed"), ("404", "not there")
-    others = {code: content(problem, text) for code, text in (*refused, ("503", "no server"))}
-    return {
-        "summary": summary,
-        "parameters": parameters,
-        "responses": {"200": content(schema, "the answer"), **others},
-    }
+    Args:
+        parts: of the path after ``/api/``, unquoted; so an id may have a slash in it.
+    """
+    for path, operations in OPERATIONS.items():
+        wanted = path.split("/")
+        if len(wanted) == len(parts) and all(
+            want == part or (want == "{id}" and part)
+            for want, part in zip(wanted, parts, strict=True)
+        ):
+            return operations, parts[1] if "{id}" in wanted else ""
+    return None

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
-import msgspec
-from jinja2 import Environment, PackageLoader, select_autoescape
 from quart import Response, redirect, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
-from naq import __version__
-from naq.dashboard import actions, api, shown
+from naq._exposition import CONTENT_TYPE
+from naq.dashboard import actions
+from naq.dashboard.api import Asked, Operation, Problem
+from naq.dashboard.api import find as find_operation
 from naq.dashboard.auth import COOKIE, SESSION, may_act
 from naq.dashboard.live import TooManyClientsError
-from naq.dashboard.pages import NAV, Shown, find
+from naq.dashboard.openapi import describe
+from naq.dashboard.pages import Shown, find
+from naq.dashboard.parameters import Nothing, read_body, read_query
+from naq.dashboard.replies import as_json, as_page, as_stream, back_to, code_of, done, said
 from naq.dashboard.streams import LogStream, PageStream
-from naq.exceptions import (
-    ConfigurationError,
-    JobNotFoundError,
-    NaqConnectionError,
-    NaqException,
-)
+from naq.exceptions import NaqException
 
 if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor
+    from naq.dashboard.render import Renderer
     from naq.dashboard.state import State
 
-__all__ = ["Renderer", "make_app"]
+__all__ = ["make_app"]
 
 log = logging.getLogger("naq.dashboard")
 
@@ -50,69 +47,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "interest-cohort=()",
 }
-SAID = "naq_said"
-"""Cookie that carries what an action came to to the page that is shown next."""
-MAX_SAID = 300
 OPEN = frozenset({"/healthz", "/readyz", "/login"})
 """Paths that need no token."""
-
-
-def environment() -> Environment:
-    """Return what renders templates; everything in them is escaped."""
-    env = Environment(
-        loader=PackageLoader("naq.dashboard"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shown.register(env)
-    return env
-
-
-class Renderer:
-    """Renders pages, and the live parts of pages."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._env = environment()
-        self.placeholder = secrets.token_hex(16)
-        """Stands for a form's token in parts, which all who look share."""
-
-    def page(self, found: Shown, visitor: Visitor | None, path: str, said: str = "") -> str:
-        """Return a page as HTML; ``said`` is what an action before it came to."""
-        context = {**self._context(found, visitor, path), "said": said}
-        return self._env.get_template(found.template).render(context)
-
-    def parts(self, found: Shown, path: str) -> dict[str, str]:
-        """Return the live parts of a page, by the name of their block.
-
-        They are the same for all who look, but for the token of forms: :attr:`placeholder` stands
-        for it.
-        """
-        template = self._env.get_template(found.template)
-        # "live": relative times are left to the browser, or parts would differ at each look.
-        context = template.new_context({**self._context(found, None, path), "live": True})
-        return {
-            name: "".join(block(context)).strip()
-            for name, block in template.blocks.items()
-            if name.startswith("live_")
-        }
-
-    def _context(self, found: Shown, visitor: Visitor | None, path: str) -> dict[str, Any]:
-        state = self._state
-        return {
-            "page": found.page,
-            "nav": NAV,
-            "csrf": self.placeholder if visitor is None else visitor.csrf or "",
-            "readonly": state.readonly,
-            "problem": state.link.problem,
-            "project": state.project,
-            "version": __version__,
-            "user": visitor.shown if visitor else None,
-            "now": time.time(),
-            "path": path,
-            **found.context,
-        }
 
 
 def make_app(state: State, render: Renderer) -> QuartTrio:
@@ -122,20 +58,17 @@ def make_app(state: State, render: Renderer) -> QuartTrio:
     app.config["RESPONSE_TIMEOUT"] = 60
     site = _Site(state, render)
     app.before_request(site.check)
+    app.before_request(site.api_first)
     app.after_request(_harden)
     app.add_url_rule("/healthz", view_func=site.healthz)
     app.add_url_rule("/readyz", view_func=site.readyz)
+    app.add_url_rule("/metrics", view_func=site.metrics)
     app.add_url_rule("/login", view_func=site.login, methods=["GET", "POST"])
     app.add_url_rule("/logout", view_func=site.logout, methods=["POST"])
     app.add_url_rule("/static/<path:name>", view_func=site.static)
     app.add_url_rule("/events", view_func=site.events)
     app.add_url_rule("/services/<name>/logs", view_func=site.logs)
     app.add_url_rule("/dead/bulk", view_func=site.bulk, methods=["POST"])
-    app.add_url_rule("/api/openapi.json", view_func=site.openapi)
-    app.add_url_rule("/api/<path:path>", view_func=site.api, methods=["GET"])
-    app.add_url_rule(
-        "/api/<kind>/<path:name>/<verb>", "api_act", view_func=site.api_act, methods=["POST"]
-    )
     app.add_url_rule("/<kind>/<path:name>/<verb>", "act", view_func=site.act, methods=["POST"])
     app.add_url_rule("/", "root", view_func=site.page, defaults={"path": ""})
     app.add_url_rule("/<path:path>", view_func=site.page)
@@ -161,8 +94,14 @@ class _Site:
         if path in OPEN or path.startswith("/static/") or self._visitor() is not None:
             return None
         if path.startswith("/api/") or path in {"/events", "/metrics"}:
-            return _json(api.Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
+            answer = as_json(Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
+            answer.headers["WWW-Authenticate"] = 'Bearer realm="naq"'
+            return answer
         return self._ask_who(request.full_path.rstrip("?") if request.method == "GET" else "")
+
+    async def api_first(self) -> Response | None:
+        """Answer what is under /api/, whose paths and methods are its own."""
+        return await self.api() if request.path.startswith("/api/") else None
 
     def _visitor(self) -> Visitor | None:
         return self._state.auth.visitor(dict(request.headers), request.cookies)
@@ -170,17 +109,15 @@ class _Site:
     async def login(self) -> Any:
         """Give a cookie for the token."""
         auth, address = self._state.auth, request.remote_addr or "?"
-        given, back = request.args.get("token", ""), request.args.get("back", "")
-        if request.method == "POST":
-            form = await request.form
-            given, back = form.get("token", ""), form.get("back", "")
+        fields = await request.form if request.method == "POST" else request.args
+        given, back = fields.get("token", ""), fields.get("back", "")
         if not given:
             return self._ask_who(back, wait=auth.wait(address))
         cookie = auth.login(given, address)
         if cookie is None:
             log.warning("%s: wrong token", address)
             return self._ask_who(back, failed=True, wait=auth.wait(address))
-        answer = redirect(_back(back))
+        answer = redirect(back_to(back))
         answer.set_cookie(
             COOKIE,
             cookie,
@@ -195,7 +132,7 @@ class _Site:
         """Ask for the token; ``back`` is where one wanted to go."""
         html = self._html("login.html", {"failed": failed, "wait": wait, "path": back})
         asked_for = request.path == "/login" and not failed
-        return Response(html, 429 if wait else 200 if asked_for else 401, content_type=_HTML)
+        return as_page(html, 429 if wait else 200 if asked_for else 401)
 
     async def logout(self) -> Any:
         """Take the cookie back."""
@@ -210,7 +147,6 @@ class _Site:
         Raises:
             PermissionError: it may not.
         """
-        visitor = self._visitor()
         body = await request.form
         fields: Any = body
         if request.is_json:
@@ -218,11 +154,15 @@ class _Site:
             if not isinstance(fields, dict):
                 fields = {}
         given = body.get("csrf", "") or request.headers.get("X-CSRF-Token", "")
-        if visitor is None or not may_act(visitor, given, dict(request.headers), request.host):
+        self._check_act(given, acts=acts)
+        return fields
+
+    def _check_act(self, csrf: str, *, acts: bool = True) -> None:
+        visitor = self._visitor()
+        if visitor is None or not may_act(visitor, csrf, dict(request.headers), request.host):
             raise PermissionError("this request does not come from a page of this dashboard")
         if acts and self._state.readonly:
             raise PermissionError("this dashboard is read-only")
-        return fields
 
     # -------------------------------------------------------------- pages
 
@@ -236,12 +176,7 @@ class _Site:
         if found is None:
             return self._error(404, "There is no such page", target)
         full = f"{target}?{query}" if query else target
-        said = unquote(request.cookies.get(SAID, ""))[:MAX_SAID]
-        html = self._render.page(found, self._visitor(), full, said)
-        answer = Response(html, 200, content_type=_HTML)
-        if said:
-            answer.delete_cookie(SAID)
-        return answer
+        return as_page(self._render.page(found, self._visitor(), full, said()))
 
     async def static(self, name: str) -> Any:
         """Send a file that belongs to the pages."""
@@ -260,12 +195,12 @@ class _Site:
             csrf = (visitor.csrf if visitor else None) or ""
             stream = PageStream(self._state.hub, path, (self._render.placeholder, csrf))
         except TooManyClientsError:
-            return _json(api.Problem("too many pages are open"), 503)
-        return _stream(stream)
+            return as_json(Problem("too many pages are open"), 503)
+        return as_stream(stream)
 
     async def logs(self, name: str) -> Any:
         """Send what a service prints from now on."""
-        return _stream(LogStream(self._state.services, name))
+        return as_stream(LogStream(self._state.services, name))
 
     # ------------------------------------------------------------ actions
 
@@ -274,15 +209,15 @@ class _Site:
         fields = await self._form()
         if (kind, verb) not in actions.ACTIONS:
             return self._error(404, "There is no such action", f"{kind} {verb}")
-        done = await actions.act(self._state, self._who(), (kind, name, verb), fields)
-        return _done(done, _back(fields.get("back", "")))
+        text = await actions.act(self._state, self._who(), (kind, name, verb), fields)
+        return done(text, fields.get("back", ""))
 
     async def bulk(self) -> Any:
         """Requeue or delete several dead letters."""
         fields = await self._form()
         ids = fields.getlist("ids") if hasattr(fields, "getlist") else fields.get("ids", [])
-        done = await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
-        return _done(done, _back(fields.get("back", "") or "/dead"))
+        text = await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
+        return done(text, fields.get("back", "") or "/dead")
 
     def _who(self) -> str:
         visitor = self._visitor()
@@ -290,39 +225,52 @@ class _Site:
 
     # ---------------------------------------------------------------- api
 
-    async def openapi(self) -> Any:
-        """Describe the API."""
-        return _json(api.describe(readonly=self._state.readonly))
+    async def api(self) -> Any:
+        """Answer a question, or do something."""
+        raw = request.scope["raw_path"].decode("ascii", "replace")
+        parts = [unquote(part) for part in raw.split("/")[2:]]
+        if parts == ["openapi.json"]:
+            operations, id_ = {"GET": Operation("", dict, self._openapi)}, ""
+        else:
+            operations, id_ = find_operation(parts) or ({}, "")
+        if not operations:
+            return as_json(Problem(f"there is no {request.path}"), 404)
+        operation = operations.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            allowed = ", ".join(sorted([*operations, *(["HEAD"] if "GET" in operations else [])]))
+            answer = as_json(Problem(f"{request.method}: only {allowed} can be done there"), 405)
+            answer.headers["Allow"] = allowed
+            return answer
+        body = None
+        if request.method == "POST":
+            self._check_act(request.headers.get("X-CSRF-Token", ""))
+            body = await self._json_body(operation.body or Nothing)
+        query: Any = read_query(operation.query, request.args.items(multi=True))
+        return as_json(await operation.call(self._state, Asked(id_, query, body, self._who())))
 
-    async def api(self, path: str) -> Any:
-        """Answer a question."""
-        name = ""
-        endpoint = api.ENDPOINTS.get(path)
-        if endpoint is None and path.startswith("jobs/"):
-            name, endpoint = path.removeprefix("jobs/"), api.ENDPOINTS["jobs/{id}"]
-        if endpoint is None or (endpoint.parameter and not name):
-            return _json(api.Problem(f"there is no /api/{path}"), 404)
-        return _json(await endpoint.ask(self._state, name, request.args))
+    async def _openapi(self, state: State, _: Asked) -> dict[str, Any]:
+        return describe(readonly=state.readonly)
 
-    async def api_act(self, kind: str, name: str, verb: str) -> Any:
-        """Do something."""
-        fields = await self._form()
-        if (kind, verb) not in actions.ACTIONS:
-            return _json(api.Problem(f"there is no action {verb} of {kind}"), 404)
-        return _json(
-            api.Done(await actions.act(self._state, self._who(), (kind, name, verb), fields))
-        )
+    async def _json_body(self, kind: type) -> Any:
+        body = bytes(await request.body)
+        if body and not request.is_json:
+            raise UnsupportedMediaType("the body must be application/json")
+        return read_body(kind, body)
 
     # ------------------------------------------------------------- health
 
     async def healthz(self) -> Any:
         """Say that this is alive."""
-        return _json({"status": "ok"})
+        return as_json({"status": "ok"})
 
     async def readyz(self) -> Any:
         """Say whether there is a server."""
         problem = self._state.link.problem
-        return _json({"status": problem or "ok"}, 503 if problem else 200)
+        return as_json({"status": problem or "ok"}, 503 if problem else 200)
+
+    async def metrics(self) -> Any:
+        """Say everything in numbers."""
+        return Response(await self._state.metrics.text(), 200, content_type=CONTENT_TYPE)
 
     # ----------------------------------------------------------- problems
 
@@ -332,9 +280,9 @@ class _Site:
 
     async def problem(self, exc: NaqException) -> Any:
         """Show why something cannot be done."""
-        title = _TITLES.get(_code(exc), "It does not work")
+        title = _TITLES.get(code_of(exc), "It does not work")
         back = (await request.form).get("back", "") if request.method == "POST" else ""
-        return self._error(_code(exc), title, str(exc), back)
+        return self._error(code_of(exc), title, str(exc), back)
 
     async def fault(self, exc: Exception) -> Any:
         """Show that something is wrong with us, or that somebody may not."""
@@ -345,8 +293,8 @@ class _Site:
 
     def _error(self, code: int, title: str, text: str, back: str = "") -> Response:
         if request.path.startswith("/api/"):
-            return _json(api.Problem(text or title), code)
-        context = {"code": code, "title": title, "text": text, "back": _back(back)}
+            return as_json(Problem(text or title), code)
+        context = {"code": code, "title": title, "text": text, "back": back_to(back)}
         return Response(self._html("error.html", context), code, content_type=_HTML)
 
     def _html(self, template: str, context: dict[str, Any]) -> str:
@@ -363,46 +311,6 @@ _KINDS = {
     ".ico": "image/x-icon",
 }
 _TITLES = {404: "Not there", 400: "That cannot be used", 503: "There is no server"}
-
-
-def _code(exc: NaqException) -> int:
-    match exc:
-        case JobNotFoundError():
-            return 404
-        case ConfigurationError():
-            return 400
-        case NaqConnectionError():
-            return 503
-        case _:
-            return 409
-
-
-def _json(value: Any, code: int = 200) -> Response:
-    body = msgspec.json.encode(value, enc_hook=repr)
-    return Response(body, code, content_type="application/json")
-
-
-def _stream(events: Any) -> Response:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    answer = Response(events, 200, content_type="text/event-stream", headers=headers)
-    answer.timeout = None
-    return answer
-
-
-def _done(text: str, where: str) -> Any:
-    """Go back to a page, which then says what has been done."""
-    answer = redirect(where, 303)
-    value = quote(text[:MAX_SAID])
-    answer.set_cookie(SAID, value, max_age=30, httponly=True, samesite="Strict")
-    return answer
-
-
-def _back(target: str) -> str:
-    """Return where to go after an action: a path of ours, whatever was given."""
-    split = urlsplit(target)
-    if split.scheme or split.netloc or not target.startswith("/") or "\\" in target:
-        return "/"
-    return target if not target.startswith("//") else "/"
 
 
 async def _harden(answer: Response) -> Response:

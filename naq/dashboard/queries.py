@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from naq import _delayed, presence
 from naq._inspect import job_info
+from naq._names import check_job_id, check_queue
 from naq._queues import list_queues
 from naq._schedule import run_of
 from naq.dashboard.model import (
@@ -94,7 +95,12 @@ class Queries:
             function: only of functions with this in their name.
             cursor: ``next`` of the page before.
             limit: how many.
+
+        Raises:
+            ConfigurationError: no queue can have that name.
         """
+        if queue is not None:
+            check_queue(queue)
 
         def fits(row: JobRow) -> bool:
             return (queue is None or row.queue == queue) and function in row.function
@@ -221,8 +227,9 @@ class Queries:
 
         Raises:
             JobNotFoundError: nothing is.
+            ConfigurationError: no job can have that id.
         """
-        letter = await self._letter(job_id)
+        letter = await self._letter(check_job_id(job_id))
         try:
             info = await job_info(self._connection, job_id)
         except JobNotFoundError:
@@ -263,9 +270,9 @@ class Queries:
     # ------------------------------------------------------ letters, schedules, workers
 
     async def letters(self, queue: str | None = None, cursor: int | None = None) -> LettersPage:
-        """Return some dead letters, the newest first."""
+        """Return some dead letters, the newest first; raises as :meth:`jobs`."""
         names = self._connection.names
-        subject = names.dead_letter(queue or "*", "*")
+        subject = names.dead_letter("*" if queue is None else check_queue(queue), "*")
         _, total = await self._connection.first(names.results_stream, subject)
         rows: list[LetterRow] = []
 

@@ -13,11 +13,12 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from naq.dashboard.app import Renderer, make_app
+from naq.dashboard.app import make_app
 from naq.dashboard.auth import Auth, is_loopback, new_token
 from naq.dashboard.link import Link
 from naq.dashboard.live import Hub
 from naq.dashboard.pages import find
+from naq.dashboard.render import Renderer
 from naq.dashboard.services import Services
 from naq.dashboard.state import State
 from naq.exceptions import ConfigurationError, EnvironmentProblemError

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from naq._counters import last_hour
+from naq.dashboard.metrics import Metrics
 from naq.dashboard.model import MinuteRow
 from naq.exceptions import NaqConnectionError
 
@@ -36,6 +37,7 @@ class State:
     Attributes:
         link: the server.
         services: the supervisor of this project.
+        metrics: everything in numbers.
         auth: who may.
         readonly: nobody may act.
         project: for people.
@@ -49,6 +51,7 @@ class State:
     ) -> None:
         self.link = link
         self.services = services
+        self.metrics = Metrics(link, services)
         self.auth = auth
         self.readonly = readonly
         self.project = project

@@ -13,6 +13,7 @@ from naq.supervisor._args import Args
 from naq.supervisor._schema import Invalid
 from naq.supervisor._values import signal_number
 from naq.supervisor.config import edges
+from naq.supervisor.metrics import exposition
 from naq.supervisor.protocol import VERSION, Refused
 from naq.supervisor.reload import prepare_reload
 from naq.supervisor.report import describe
@@ -34,6 +35,7 @@ def commands(supervisor: Supervisor) -> dict[str, Callable[[Mapping[str, Any]], 
     return {
         "ping": all_.ping,
         "ps": all_.ps,
+        "metrics": all_.metrics,
         "down": all_.down,
         "start": all_.start,
         "pause": all_.pause,
@@ -83,6 +85,12 @@ class _Commands:
             keys = {(status.service, status.replica) for status in meant}
             shown = [s for s in supervisor.board if (s.service, s.replica) in keys]
         return describe(shown, trio.current_time())
+
+    def metrics(self, args: Mapping[str, Any]) -> object:
+        """Return what ``metrics`` in ``[control]`` would let be collected, for who asks here."""
+        Args(args).done()
+        supervisor = self._supervisor
+        return exposition(supervisor.topology.name, describe(supervisor.board, trio.current_time()))
 
     def down(self, args: Mapping[str, Any]) -> object:
         taken = Args(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -27,40 +28,11 @@ PAGES = {
     "/services/chatter": "chatter",
 }
 
-# Texts that are too faint on what they stand on: WCAG 2.2, success criterion 1.4.3 (AA).
-FAINT = """() => {
-  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const ground = (element) => {
-    for (; element; element = element.parentElement) {
-      const colour = parts(getComputedStyle(element).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const faint = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const says = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    const style = getComputedStyle(element);
-    if (!says || !element.checkVisibility() || style.clipPath !== "none" || style.fontSize === "0px") continue;
-    if (element.closest("svg")) continue;
-    const [a, b] = [light(parts(style.color)), light(ground(element))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) faint.push(`${element.tagName}.${element.className} ${element.textContent.slice(0, 20)}: ${ratio.toFixed(2)}`);
-  }
-  return faint;
-}"""
-JUMPS = """() => new Promise((done) => {
-  let sum = 0;
-  new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
-  }).observe({ type: "layout-shift", buffered: true });
-  document.addEventListener("naq:update", () => requestAnimationFrame(() => setTimeout(() => done(sum), 100)), { once: true });
-})"""
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+CHECKS = (Path(__file__).parent / "checks.js").read_text().strip()
+
+
+def check(page, name):
+    return page.evaluate(f"{CHECKS}.{name}()")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,10 +41,8 @@ def filled(site):
 
 
 def settled(page):
-    """Wait until the page is live, or say that it has nothing live."""
-    page.wait_for_function(
-        "() => !document.getElementById('link') || document.getElementById('link').dataset.state === 'live'"
-    )
+    """Wait until the page is live."""
+    page.locator("#link[data-state=live]").wait_for()
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -81,10 +51,10 @@ def test_a_page_on_a_desk(visit, path):
 
     assert PAGES[path] in page.locator("h1").inner_text()
     settled(page)
-    assert page.evaluate(OVERFLOW) <= 0
-    assert page.evaluate(FAINT) == []
+    assert check(page, "overflow") <= 0
+    assert check(page, "faint") == []
     page.emulate_media(color_scheme="dark")
-    assert page.evaluate(FAINT) == []
+    assert check(page, "faint") == []
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -92,17 +62,16 @@ def test_a_page_on_a_phone(visit, path):
     page = visit(path, **PHONE)
 
     settled(page)
-    assert page.evaluate(OVERFLOW) <= 0
-    assert page.evaluate(FAINT) == []
-    wide = "[...document.querySelectorAll('button, summary, a')].filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent)"
-    assert page.evaluate(wide) == []  # whatever one may do can be reached without scrolling aside
+    assert check(page, "overflow") <= 0
+    assert check(page, "faint") == []
+    assert check(page, "beyond") == []  # whatever one may do can be reached without scrolling aside
 
 
 @pytest.mark.parametrize("path", ["/", "/services", "/workers", "/schedules", "/dead"])
 def test_nothing_jumps_when_a_page_becomes_live(visit, path):
     page = visit(path)
 
-    assert page.evaluate(JUMPS) < 0.01  # "good" is below 0.1: web.dev/articles/cls
+    assert check(page, "jumps") < 0.01  # "good" is below 0.1: web.dev/articles/cls
 
 
 def test_without_javascript_there_is_the_same_to_read_and_to_do(visit, site):
@@ -183,7 +152,8 @@ def test_the_theme_is_chosen_and_remembered(visit, site):
 
 def test_one_gets_everywhere_with_the_keyboard(visit):
     page = visit("/")
-    focused = "(document.activeElement.textContent || document.activeElement.getAttribute('aria-label')).trim()"
+    now = "document.activeElement"
+    focused = f"({now}.textContent || {now}.getAttribute('aria-label')).trim()"
 
     page.keyboard.press("Tab")
     assert page.evaluate(focused) == "Skip to content"

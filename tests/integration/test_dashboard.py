@@ -9,8 +9,12 @@ from urllib.parse import urlencode
 
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 
+import naq
 from examples.tasks import add
+from naq._exposition import CONTENT_TYPE
+from naq._metrics import QueueMetrics
 from naq.dashboard.serve import Dashboard
 from naq.exceptions import ConfigurationError
 from naq.settings import Settings
@@ -132,9 +136,20 @@ async def test_pages_and_the_api(serve, queue, run_worker):
             assert (await browser.get("/api/workers")).json()[0]["status"] in ("idle", "busy")
             document = (await browser.get("/api/openapi.json")).json()
             assert "/api/jobs/{id}" in document["paths"]
+            assert [m["done"] for m in (await browser.get("/api/minutes")).json()][:3] == [0, 0, 0]
+            assert (await browser.get("/api/minutes?queue=default")).code == 200
             for path, code in (
                 ("/api/nix", 404),
+                ("/api/jobs/nix", 404),
+                ("/api/jobs/a%2Fb", 404),
+                ("/api/jobs/*", 400),
                 ("/api/jobs?limit=0", 400),
+                ("/api/jobs?queue=*", 400),
+                ("/api/jobs?limits=1", 400),
+                ("/api/jobs?limit=1&limit=2", 400),
+                ("/api/minutes?queue=nix", 404),
+                ("/api/services/nix/lines", 404),
+                ("/api/queues/default/pause", 405),
                 ("/api/services", 404),
             ):
                 answer = await browser.get(path)
@@ -190,6 +205,9 @@ async def test_what_a_program_may_do(serve, queue):
             assert says in answer.json()["done"]
         assert (await browser.post("/api/schedules/nix/pause")).code == 404
         assert (await browser.post("/api/queues/default/explode")).code == 404
+        assert (await browser.post("/api/schedules/new-year/pause", {"x": "y"})).code == 415
+        refused = await browser.post("/api/overview")
+        assert (refused.code, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_read_only(serve, queue):
@@ -225,6 +243,67 @@ async def test_without_a_server_it_is_there_and_says_so(serve):
         for path in PAGES:
             assert (await browser.get(path)).code in (200, 400)
         assert (await browser.get("/api/overview")).code == 503
+
+
+def sample(answer, name, **labels):
+    """Return a number of an exposition."""
+    for family in text_string_to_metric_families(answer.text):
+        for found in family.samples:
+            if found.name == name and labels.items() <= found.labels.items():
+                return found.value
+    return None
+
+
+async def test_numbers_for_collectors(serve, queue, monkeypatch):
+    asked = []
+    collect = QueueMetrics.collect
+
+    async def counted(self):
+        asked.append(1)
+        return await collect(self)
+
+    monkeypatch.setattr(QueueMetrics, "collect", counted)
+    await queue.enqueue(add, 1, 2)
+    async with serve() as browser:
+        await browser.ready()
+        assert (await browser.get("/metrics", {})).code == 401
+        assert asked == []
+        answers = []
+
+        async def scrape():
+            answers.append(await browser.get("/metrics"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(scrape)
+    assert {answer.code for answer in answers} == {200}
+    assert {answer.headers["Content-Type"] for answer in answers} == {CONTENT_TYPE}
+    assert len(asked) == len({answer.text for answer in answers}) < 10
+    assert sample(answers[0], "naq_up") == 1
+    assert sample(answers[0], "naq_queue_depth", queue="default") == 1
+    assert sample(answers[0], "process_start_time_seconds") > 0
+    assert sample(answers[0], "naq_replica_ready") is None
+
+
+async def test_numbers_without_a_server(serve):
+    async with serve(settings=Settings(nats_url="nats://127.0.0.1:1")) as browser:
+        answer = await browser.get("/metrics")
+        assert answer.code == 200
+        assert sample(answer, "naq_up") == 0
+        assert sample(answer, "naq_build_info", version=naq.__version__) == 1
+        assert sample(answer, "naq_queue_depth") is None
+
+
+async def test_alive_and_ready_are_two_things(serve):
+    async with serve(settings=Settings(nats_url="nats://127.0.0.1:1")) as browser:
+        alive = await browser.get("/healthz", {})
+        assert (alive.code, alive.json()) == (200, {"status": "ok"})
+        ready = await browser.get("/readyz", {})
+        assert ready.code == 503
+        assert "127.0.0.1:1" in ready.json()["status"] or "connecting" in ready.json()["status"]
+    async with serve() as browser:
+        await browser.ready()
+        assert (await browser.get("/readyz", {})).json() == {"status": "ok"}
 
 
 async def test_it_is_not_open_to_everybody():

@@ -8,8 +8,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import naq
 from examples.tasks import add
-from naq._metrics import queue_metrics
+from naq._exposition import text
+from naq._metrics import QueueMetrics, queue_metrics
+from naq._records import Records
 from naq.exceptions import JobExecutionError
+from naq.schedules import Schedules
 
 
 def fail():
@@ -65,8 +68,41 @@ async def test_what_happened_and_what_is_there(queue, run_worker, connection):
     assert found["naq_job_run_seconds_bucket", "30.0", "default"] == 2
     assert found["naq_job_wait_seconds_count", "default"] == 2
     assert found["naq_job_wait_seconds_sum", "default"] >= 0
+    assert found["naq_job_wait_seconds_bucket", "+Inf", "default"] == 2
     assert found["naq_schedules", "active"] == 1
     assert found["naq_workers", "idle"] == 0
+
+
+async def test_schedules_are_read_once(queue, connection, monkeypatch):
+    read = []
+    opened = Records.open
+
+    def counted(self, stored):
+        read.append(self.id_of(stored))
+        return opened(self, stored)
+
+    async def found():
+        read.clear()
+        samples = parsed(text(await metrics.collect()))
+        return [samples["naq_schedules", s] for s in ("active", "paused", "failed")], sorted(read)
+
+    metrics = QueueMetrics(connection)
+    for name in "abc":
+        await queue.schedule(add, 1, 2, cron="0 0 1 1 *", schedule_id=name)
+    monkeypatch.setattr(Records, "open", counted)
+    assert await found() == ([3, 0, 0], ["a", "b", "c"])
+    assert await found() == ([3, 0, 0], [])
+    schedules = Schedules(connection)
+    await schedules.control("b", "pause")
+    assert await found() == ([2, 1, 0], ["b"])
+    await schedules.remove("a")
+    assert await found() == ([1, 1, 0], ["b", "c"])
+    names = connection.names
+    await connection.store(names.schedule("odd"), b"rubbish", {})
+    assert await found() == ([1, 1, 1], ["odd"])
+    await connection.api(f"STREAM.DELETE.{names.jobs_stream}")
+    connection.declared.clear()
+    assert await found() == ([0, 0, 0], [])
 
 
 async def test_a_collector_is_told_of_schedulers(connection, run_scheduler):

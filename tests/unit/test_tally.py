@@ -40,6 +40,7 @@ def test_an_attempt_is_counted_with_its_times():
         ("mail", "waited"): 1,
         ("mail", "wait_ms"): 500,
         ("mail", "run_ms"): 12 + 2000 + 99_000,
+        ("mail", "wait_le_500"): 1,
         ("mail", "le_25"): 1,
         ("mail", "le_5000"): 1,
         ("mail", "le_inf"): 1,
@@ -79,6 +80,7 @@ def test_a_clock_that_is_ahead_makes_no_negative_wait():
 
     (counts,) = tally.counts()
     assert (counts.waited, counts.wait_ms) == (1, 0)
+    assert counts.wait_buckets == (1,) + (0,) * 10
 
 
 def test_somebody_is_told_once_until_it_is_taken():

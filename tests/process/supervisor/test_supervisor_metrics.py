@@ -8,6 +8,7 @@ import trio
 from supervisor_harness import trio_test
 
 from naq._ports import free_port
+from naq.dashboard.services import Services
 
 SLEEP = {"command": ["sleep", "1000"]}
 
@@ -23,8 +24,12 @@ async def ask(port: int, request: str = "GET /metrics HTTP/1.1") -> tuple[str, s
     return head.partition("\r\n")[0], body
 
 
+def names_of(text: str) -> list[str]:
+    return [line.rpartition(" ")[0] for line in text.splitlines()]
+
+
 @trio_test
-async def test_what_is_the_case_as_numbers(run_project):
+async def test_what_is_the_case_as_numbers(run_project, tmp_path):
     port = free_port()
     services = {"a": {**SLEEP, "replicas": 2}, "gone": {"command": "false", "restart": "never"}}
     control = {"metrics": f"127.0.0.1:{port}"}
@@ -43,6 +48,9 @@ async def test_what_is_the_case_as_numbers(run_project):
         assert 'naq_replica_ready{project="shop",service="gone",replica="1"} 0' in values
         assert 'naq_replica_resident_bytes{project="shop",service="gone"' not in body
         assert "naq_supervisor_resident_bytes" in body
+
+        asked = await Services(tmp_path).ask("metrics")
+        assert names_of(asked) == names_of(body)
 
         assert (await ask(port, "GET / HTTP/1.1"))[0] == "HTTP/1.1 404 Not Found"
         assert (await ask(port, "POST /metrics HTTP/1.1"))[0] == "HTTP/1.1 405 Method Not Allowed"
