@@ -223,6 +223,7 @@ class Client:
         if self._closing.is_set():
             return
         log.warning("lost the connection to NATS; trying again until it is back")
+        self.exchanges.link_lost()
         for listener in list(self._listeners):
             listener(False)
         self._loop.call_later(1.0, self._look_down)

@@ -259,6 +259,12 @@ class Exchanges:
                 exchange.queued = True
                 yield exchange
 
+    def link_lost(self) -> None:
+        """End what was sent, is not sent again, and so never gets its answer."""
+        for exchange in list(self.pending.values()):
+            if not (exchange.queued or exchange.repeat):
+                exchange.expired(connected=False)
+
     def fail_all(self, error: Exception) -> None:
         """End everything with ``error``."""
         for exchange in list(self.pending.values()):

@@ -5,11 +5,14 @@ Streams are read by direct gets, which any replica answers, and which change not
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 
+from naq import _backoff
 from naq._wire import Message, Stored, stored
 from naq.exceptions import NaqConnectionError, ServerRefusedError
 
@@ -96,16 +99,25 @@ class Reads(ABC):
         return await self._direct(stream, {"seq": start, "next_by_subj": subject, "batch": batch})
 
     async def _direct(self, stream: str, body: dict[str, Any]) -> list[Message]:
-        """Ask for several messages; the last answer is a status."""
-        replies = await self.gather(
-            f"$JS.API.DIRECT.GET.{stream}",
-            msgspec.json.encode(body),
-            timeout=REQUEST_TIMEOUT,
-            enough=lambda replies: bool(replies[-1].status),
-        )
-        if not replies or not replies[-1].status:
-            raise NaqConnectionError(f"stream {stream}: it did not answer in time")
-        return replies
+        """Ask for several messages; the last answer is a status.
+
+        Asked again when the link is lost meanwhile, or while nobody leads the stream.
+        """
+        question = msgspec.json.encode(body)
+        deadline, attempt = time.monotonic() + REQUEST_TIMEOUT, 0
+        while (left := deadline - time.monotonic()) > 0:
+            replies = await self.gather(
+                f"$JS.API.DIRECT.GET.{stream}",
+                question,
+                timeout=left,
+                enough=lambda replies: bool(replies[-1].status),
+            )
+            if replies and replies[-1].status:
+                return replies
+            pause = _backoff.exponential(attempt, initial=0.05, maximum=1.0, jitter=0.3)
+            attempt += 1
+            await anyio.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+        raise NaqConnectionError(f"stream {stream}: it did not answer in time")
 
     async def purge(self, stream: str, filter_subject: str) -> int:
         """Remove every message that matches; return how many there were."""

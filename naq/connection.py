@@ -94,6 +94,15 @@ class Connection(Reads):
         self._seam = seam
         self._client = client
 
+    def forget(self, up: bool) -> None:
+        """After a reconnect: what was known of the server may not hold for this one.
+
+        It may be another one, its clock may differ, and streams in memory ended with it.
+        """
+        if up:
+            self.declared.clear()
+            self.clock = None
+
     def set_clock(self, offset: float, read_at: float) -> None:
         """Note the server's clock: its time less our monotonic one, and when that was read."""
         self.clock = Clock(offset, read_at)
@@ -359,7 +368,8 @@ async def connect(
         await _require_jetstream(connection)
         token = _current.set(connection)
         try:
-            yield connection
+            with connection.link_listener(connection.forget):
+                yield connection
         finally:
             connection.open = False
             try:

@@ -79,6 +79,7 @@ async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> N
     Raises:
         NaqConnectionError: the server cannot be reached.
     """
+    await ensure_streams(connection)  # the bucket is in memory, and ends with the server
     subject = connection.names.presence(info.id)
     await connection.store(subject, msgspec.json.encode(info), {"Nats-TTL": str(max(1, int(ttl)))})
 

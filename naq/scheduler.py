@@ -245,7 +245,6 @@ class Scheduler:
 
     def _on_link(self, up: bool) -> None:
         if up:
-            self._connection.clock = None  # it may be another server's, in a cluster
             self._sweep_now.set()
 
     async def _sweep_forever(self) -> None:

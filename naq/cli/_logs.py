@@ -20,7 +20,7 @@ from naq._job_log import job_fields
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
-__all__ = ["configure"]
+__all__ = ["configure", "formatter"]
 
 _BLOCKS = ("stack", "stack_info", "exception")
 """Fields of several lines: structlog's stack, logging's, and an error's traceback."""
@@ -36,31 +36,42 @@ def configure(level: str, style: str) -> None:
         level: ``debug`` to ``critical``.
         style: ``text``, ``json``, or ``auto``: text, with the fields dimmed on a terminal.
     """
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     dimmed = style == "auto" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                _add_job,  # here and not in the chains before: those are others' to configure
-                structlog.processors.format_exc_info,
-                ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer() if style == "json" else _Line(dimmed=dimmed),
-            ],
-        )
-    )
+    handler.setFormatter(formatter(style, dimmed=dimmed))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("nats").setLevel(logging.ERROR)
     if not structlog.is_configured():
-        _configure_structlog(shared)
+        _configure_structlog(_shared())
+
+
+def formatter(style: str, *, dimmed: bool = False) -> ProcessorFormatter:
+    """Return what makes a line of a record, in one of the styles of :func:`configure`.
+
+    Args:
+        style: ``json``, or any other: text.
+        dimmed: whether the fields of a text are.
+    """
+    return ProcessorFormatter(
+        foreign_pre_chain=_shared(),
+        processors=[
+            _add_job,  # here and not in the chains before: those are others' to configure
+            structlog.processors.format_exc_info,
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer() if style == "json" else _Line(dimmed=dimmed),
+        ],
+    )
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
 
 
 def _configure_structlog(shared: list[Processor]) -> None:

@@ -91,10 +91,31 @@ def run(topology: Topology, how: Recipe, *, exit_on: str | None = None) -> int:
     from naq.services import KINDS
     from naq.supervisor.foreground import run_in_foreground
 
+    _hear_services()
     with _project.bad_file():  # a kind may find out only now that it cannot run
         return run_in_foreground(
             topology, exit_on=exit_on, reread=lambda: how.read(KINDS, topology.directory)
         )
+
+
+def _hear_services() -> None:
+    """Let what services on the supervisor's own loop log become lines of theirs."""
+    import logging
+
+    from naq.cli._common import settings
+    from naq.supervisor.tasklogs import ServiceLog
+
+    found = settings()
+
+    def make_formatter() -> logging.Formatter:
+        from naq.cli._logs import formatter
+
+        return formatter(found.log_format)
+
+    root = logging.getLogger()
+    root.handlers[:] = [ServiceLog(make_formatter)]
+    root.setLevel(found.log_level.upper())
+    logging.getLogger("nats").setLevel(logging.ERROR)
 
 
 def _settings(

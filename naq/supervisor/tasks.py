@@ -16,6 +16,7 @@ import trio
 from naq.exceptions import NaqException
 from naq.supervisor.causes import Cause, CauseKind, Ending
 from naq.supervisor.kinds import Switch
+from naq.supervisor.tasklogs import speaking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -130,7 +131,7 @@ class TaskRun:
     async def main(self, fn: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> None:
         """Run ``fn`` to its end, whatever that is. Belongs in the nursery of its owner."""
         try:
-            with self._scope:
+            with self._scope, speaking(say):
                 self._cause = await guarded(fn, say)
         finally:
             self._done.set()

@@ -47,7 +47,7 @@ def settled(page):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_on_a_desk(visit, path):
-    page = visit(path, color_scheme="light")
+    page = visit(path, color_scheme="light", reduced_motion="reduce")
 
     assert PAGES[path] in page.locator("h1").inner_text()
     settled(page)

@@ -65,4 +65,3 @@ async def test_the_api_is_what_its_document_says(queue, run_worker, settings, tm
 
 async def described(dashboard):
     """Return the document, once there is a server."""
-    import httpx

@@ -20,8 +20,10 @@ from naq.exceptions import (
     PayloadTooLargeError,
     ServerRefusedError,
 )
+from naq.presence import list_workers
 from naq.server import EmbeddedServer, find_binary
 from naq.settings import Settings
+from naq.worker import Worker
 
 
 class Server:
@@ -355,6 +357,29 @@ async def test_subscriptions_stand_again_after_a_restart(server, own, anyio_back
                 while not heard:
                     connection.publish("some.thing")
                     await anyio.sleep(0.05)
+
+
+async def _ask(connection, asked):
+    asked.append(await list_workers(connection))
+
+
+async def test_who_is_there_is_known_again_after_a_restart(server, own, anyio_backend):
+    """The bucket of presence is in memory: nobody but those who are connected can make it anew."""
+    async with connect(settings=own) as connection, anyio.create_task_group() as tasks:
+        worker = Worker(["default"], name="ada", settings=own)
+        await tasks.start(worker.run)
+        assert [info.id for info in await list_workers(connection)] == ["ada"]
+
+        server.kill()
+        with anyio.fail_after(20):
+            asked = []
+            tasks.start_soon(_ask, connection, asked)  # goes on where the server is not there
+            await server.start()
+            while not asked:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+            while [info.id for info in await list_workers(connection)] != ["ada"]:  # noqa: ASYNC110
+                await anyio.sleep(0.1)
+        worker.stop()
 
 
 async def test_what_the_server_refuses_for_ever_does_not_end_the_connection(
