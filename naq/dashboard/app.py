@@ -89,7 +89,13 @@ class _Site:
     # ---------------------------------------------------------------- who
 
     async def check(self) -> Response | None:
-        """Let in who may."""
+        """Let in who may.
+
+        The body is read first, whatever the answer: a connection whose body is left unread is never
+        answered again (hypercorn 0.18), and the client waits.
+        """
+        if request.content_length != 0:
+            await request.get_data(as_text=False)
         path = request.path
         if path in OPEN or path.startswith("/static/") or self._visitor() is not None:
             return None
