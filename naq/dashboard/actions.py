@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Action = Callable[[State, str, Mapping[str, Any]], Awaitable[str]]
 
-__all__ = ["ACTIONS", "act", "bulk"]
+__all__ = ["ACTIONS", "MOST", "act", "bulk"]
 
 log = logging.getLogger("naq.dashboard")
 

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from naq._options import MOST_SECONDS
 from naq._schedule_options import LEAST_INTERVAL, MOST_TIMES
+from naq.dashboard.actions import MOST
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ __all__ = [
 ]
 
 MOST_ROWS = 500
-MOST_LETTERS = 1_000
 
 _QueueName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 _JobId = Annotated[str, Meta(pattern=r"^[!-)+,\-/-=?-~]{0,127}[!-)+,\-/-=?A-~]$")]
@@ -117,7 +117,7 @@ class BulkBody(Struct, forbid_unknown_fields=True):
     """What to do to which dead letters."""
 
     action: Literal["requeue", "delete"]
-    ids: Annotated[list[_JobId], Meta(max_length=MOST_LETTERS)]
+    ids: Annotated[list[_JobId], Meta(max_length=MOST)]
 
 
 def read_query(kind: type[T], pairs: Iterable[tuple[str, str]]) -> T:

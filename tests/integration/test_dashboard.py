@@ -7,6 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -16,6 +17,9 @@ import naq
 from examples.tasks import add
 from naq._exposition import CONTENT_TYPE
 from naq._metrics import QueueMetrics
+from naq.dashboard.app import MAX_BODY
+from naq.dashboard.model import STATES
+from naq.dashboard.parameters import JobsQuery
 from naq.dashboard.serve import Dashboard
 from naq.exceptions import ConfigurationError
 from naq.settings import Settings
@@ -229,6 +233,19 @@ async def test_what_is_refused_before_its_body_came_keeps_the_connection(serve):
                         while not seen.endswith(b"}"):
                             seen += await link.receive_some()
                     assert seen.startswith(b"HTTP/1.1 405 " if who else b"HTTP/1.1 401 ")
+
+
+async def test_a_body_that_is_too_long(serve):
+    async with serve() as browser:
+        answer = await browser.post_json("/api/queues/default/pause", "x" * MAX_BODY)
+        assert (answer.code, list(answer.json())) == (413, ["error"])
+        assert answer.headers["Connection"] == "close"
+
+
+async def test_states_are_described_as_they_are():
+    assert msgspec.json.schema(JobsQuery)["$defs"]["JobsQuery"]["properties"]["state"][
+        "enum"
+    ] == sorted(STATES)
 
 
 @pytest.mark.parametrize(
