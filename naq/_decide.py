@@ -20,14 +20,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq._backoff import retry_delay
-from naq.job import JobStatus  # noqa: TC001 - msgspec reads the annotation
+from naq.job import Attempt, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from naq.job import JobMessage, JobRecord
 
-__all__ = ["Bury", "Delivery", "Retry", "Run", "Skip", "on_delivery", "on_failure"]
+__all__ = ["Bury", "Delivery", "Retry", "Run", "Skip", "history", "on_delivery", "on_failure"]
+
+REMEMBERED = 20
+"""Attempts that a record remembers, the latest ones: a job may be tried for ever."""
 
 SHORT_DELAY = 10.0
 """Seconds up to which a retry waits in the consumer (NAK with delay); longer ones wait in the
@@ -145,3 +148,23 @@ def _matches(listed: Iterable[str], raised: frozenset[str]) -> bool:
     """Whether one of ``listed`` (``module:qualname`` or a bare name) names a raised class."""
     bare = {name.rpartition(":")[2] for name in raised}
     return any(name in raised or (":" not in name and name in bare) for name in listed)
+
+
+def history(
+    record: JobRecord | None, *, attempts: int, crashes: int, failed: Attempt | None = None
+) -> tuple[Attempt, ...]:
+    """Return the attempts that came to nothing, the oldest first, at most :data:`REMEMBERED`.
+
+    Args:
+        record: what was known when the job was taken.
+        attempts: how many there were, with this one.
+        crashes: how many of all these ended without a word.
+        failed: this attempt, if it has failed.
+    """
+    before, known, first = (
+        ((), 0, 1) if record is None else (record.history, record.crashes, record.attempts + 1)
+    )
+    # Those without a word came between what the record tells and this attempt.
+    numbers = range(first, min(first + crashes - known, attempts + 1))[-REMEMBERED:]
+    lost = tuple(Attempt(number, error="its worker died") for number in numbers)
+    return (*before, *lost, *((failed,) if failed else ()))[-REMEMBERED:]

@@ -17,6 +17,7 @@ import anyio
 from naq._advance import Advance
 from naq._decide import FIRST, Bury, Run, Skip, on_delivery
 from naq._executor import execute
+from naq._job_log import about, log_failure
 from naq._names import FIRE_MARK
 from naq._publish import CHECK
 from naq._pull import stored_at
@@ -237,7 +238,8 @@ class Handler:
             held.record, held.expected = await self._results.get(held.id)
         except SerializationError as exc:
             # Not ours, so not believed; it is replaced when this job ends.
-            log.warning("job %s: its record cannot be read: %s", held.id, exc)
+            with about(held):
+                log.warning("job %s: its record cannot be read: %s", held.id, exc)
             names = self._connection.names
             stored = await self._connection.get(names.results_stream, names.result(held.id))
             held.expected = stored.seq if stored else 0
@@ -263,7 +265,7 @@ class Handler:
         A worker that is cancelled still does this; :meth:`abandon` ends it.
         """
         self.concluding += 1
-        with anyio.CancelScope(shield=True) as scope:
+        with about(held), anyio.CancelScope(shield=True) as scope:
             self._conclusions.add(scope)
             try:
                 await self._settle(held, what)
@@ -321,7 +323,7 @@ class Handler:
             case _:
                 status = await settler.settle(held, what)
                 self._count(held, what, _COUNTED[status])
-                _log_failure(held, what, status)
+                log_failure(held, what, status)
 
     def _count(self, held: Held, outcome: Outcome, how: int) -> None:
         job, run = held.job, held.run
@@ -332,7 +334,8 @@ class Handler:
         self._tally.ran(held.queue, how, outcome.finished_at - began, waited)
 
     def _give_up(self, held: Held, exc: Exception) -> None:
-        log.error("job %s: not settled, it will be delivered again", held.id, exc_info=exc)
+        with about(held):
+            log.error("job %s: not settled, it will be delivered again", held.id, exc_info=exc)
         self._release(held)
 
     def _release(self, held: Held) -> None:
@@ -341,20 +344,3 @@ class Handler:
         if not self.held:
             self._quiet.set()
         self._changed()
-
-
-def _log_failure(held: Held, outcome: Outcome, status: JobStatus) -> None:
-    failure, run, job = outcome.failure, held.run, held.job
-    if failure is None or run is None or job is None:
-        return
-    again = status is JobStatus.RETRYING
-    log.log(
-        logging.WARNING if again else logging.ERROR,
-        "job %s (%s) attempt %d: %s: %s; %s",
-        held.id,
-        job.function,
-        run.attempt,
-        failure.type.rpartition(".")[2],
-        failure.message,
-        "will be tried again" if again else "dead letter",
-    )

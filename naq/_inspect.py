@@ -90,6 +90,7 @@ def _cancelled(
         enqueued_at=job.enqueued_at if job else 0.0,
         finished_at=time.time(),
         attempts=record.attempts if record else 0,
+        history=record.history if record else (),
     )
 
 

@@ -211,6 +211,10 @@ class DashboardKind(Kind):
         self, replica: ReplicaContext, *, task_status: TaskStatus
     ) -> None:
         """Serve it here, on Trio."""
+        import trio
+
+        # A web framework takes a while to import; meanwhile the loop has to supervise.
+        await trio.to_thread.run_sync(import_module, "naq.dashboard.serve")
         from naq.dashboard.serve import Dashboard
         from naq.settings import Settings
 

@@ -32,10 +32,10 @@ import anyio
 import msgspec
 
 from naq import _backoff
-from naq._decide import Bury, on_failure
+from naq._decide import Bury, history, on_failure
 from naq._publish import at
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError
-from naq.job import DeadLetter, Failure, JobRecord, JobStatus
+from naq.job import Attempt, DeadLetter, Failure, JobRecord, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,9 @@ __all__ = ["ATTEMPT", "Held", "Settler"]
 
 ATTEMPT = "Naq-Attempt"
 """Header of a message that is a scheduled retry: its record must be read before it runs."""
+
+ERROR_LENGTH = 300
+"""Characters that are remembered of the error of an attempt that was not the last."""
 
 log = logging.getLogger("naq.worker")
 
@@ -166,6 +169,12 @@ class Settler:
         now = time.time()
         name = held.job.function if held.job else "?"
         failure = failure or Failure("", decision.reason)
+        past = history(
+            held.record,
+            attempts=decision.attempts,
+            crashes=decision.crashes,
+            failed=self._failed(decision.attempts, outcome),
+        )
         letter = DeadLetter(
             id=held.id,
             queue=held.queue,
@@ -177,6 +186,7 @@ class Settler:
             error=failure,
             attempts=decision.attempts,
             worker=self._worker,
+            history=past,
         )
         await self._store_letter(letter)
         record = JobRecord(
@@ -191,6 +201,7 @@ class Settler:
             attempts=decision.attempts,
             crashes=decision.crashes,
             worker=self._worker,
+            history=past,
         )
         await self._finish(held, record)
         self._connection.ack(held.reply, f"+TERM {decision.reason}".encode())
@@ -204,7 +215,11 @@ class Settler:
             letter,
             msgspec.structs.replace(letter, error=error),
             msgspec.structs.replace(
-                letter, body=letter.body[:room], error=None, reason=f"{letter.reason} (payload cut)"
+                letter,
+                body=letter.body[:room],
+                error=None,
+                history=(),
+                reason=f"{letter.reason} (payload cut)",
             ),
         ):
             body, headers = self._codec.seal(smaller)
@@ -227,6 +242,7 @@ class Settler:
                 attempts=before.attempts,
                 failures=before.failures,
                 crashes=before.crashes,
+                history=before.history,
             )
         record = msgspec.structs.replace(
             record,
@@ -315,8 +331,20 @@ class Settler:
         own = held.job.result_ttl if held.job else None
         return self._connection.settings.default_result_ttl if own is None else own
 
+    def _failed(self, number: int, outcome: Outcome | None) -> Attempt | None:
+        """Return what is remembered of an attempt, if it has failed."""
+        if outcome is None or outcome.failure is None:
+            return None
+        error = outcome.failure
+        text = f"{error.type.rpartition('.')[2]}: {error.message}"[:ERROR_LENGTH]
+        return Attempt(number, self._worker, outcome.started_at, outcome.finished_at, text)
+
     def _record(self, held: Held, status: JobStatus, outcome: Outcome | None = None) -> JobRecord:
         job, run = held.job, held.run
+        past: tuple[Attempt, ...] = ()
+        failed = self._failed(run.attempt, outcome) if run else None
+        if run is not None and (failed or run.crashes or held.record is not None):
+            past = history(held.record, attempts=run.attempt, crashes=run.crashes, failed=failed)
         return JobRecord(
             id=held.id,
             queue=held.queue,
@@ -331,4 +359,5 @@ class Settler:
             failures=run.failures if run else 0,
             crashes=run.crashes if run else 0,
             worker=self._worker,
+            history=past,
         )

@@ -95,13 +95,24 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An attempt that did not succeed: which one, where, when (epoch seconds), and why not."""
+
+    attempt: int
+    worker: str = ""
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: str = ""
+    """The exception's class and text, cut; the last one is kept whole, with its traceback."""
+
+
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What is known of a job: its end, or how its last attempt went when there will be another.
 
     ``attempts`` counts every time a worker took the job, ``failures`` those that ended in an
     exception, ``crashes`` those that ended without a word (the worker was killed). ``seq`` and
     ``delivered`` say which delivery this record is about, which is how the next worker tells a
-    crash from a retry.
+    crash from a retry. ``history`` holds the latest attempts that failed or crashed, oldest first.
     """
 
     id: str
@@ -121,6 +132,7 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, g
     worker: str = ""
     seq: int = 0
     delivered: int = 0
+    history: tuple[Attempt, ...] = ()
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -139,6 +151,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: Failure | None = None
     attempts: int = 0
     worker: str = ""
+    history: tuple[Attempt, ...] = ()
 
 
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):

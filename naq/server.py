@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import msgspec
 
 from naq._locate import BROKER_FILE, BrokerFile
 from naq._ports import bracketed, free_port, require_free
+from naq._private import kept_token, write_private
 from naq.exceptions import ConfigurationError, NaqConnectionError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class EmbeddedServer:
         self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.run_dir.chmod(0o700)
         self.store_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        object.__setattr__(self, "token", _token(self.run_dir / "nats.token"))
+        object.__setattr__(self, "token", kept_token(self.run_dir / "nats.token"))
         for name in ("port", "http_port"):
             if not getattr(self, name):
                 object.__setattr__(self, name, free_port())
@@ -141,7 +141,7 @@ class EmbeddedServer:
                 f"nats-server cannot read {self.config}: there is no such file"
             )
         path = self.run_dir / "nats.conf"
-        _write_private(path, self._configuration())
+        write_private(path, self._configuration())
         return [self.binary, "--config", str(path), *self.args]
 
     def _configuration(self) -> str:
@@ -174,7 +174,7 @@ class EmbeddedServer:
         pid = int(self._pid_file.read_text())
         started = psutil.Process(pid).create_time()
         broker = BrokerFile(url=self.url, token=self.token, pid=pid, started=started)
-        _write_private(self.broker_file, msgspec.json.encode(broker).decode())
+        write_private(self.broker_file, msgspec.json.encode(broker).decode())
 
     def withdraw(self) -> None:
         """Remove what says that the server runs."""
@@ -286,23 +286,3 @@ def _last_words(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
     return (errors or lines[-1:] or ["it said nothing"])[0]
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text().strip()
-    except FileNotFoundError:
-        token = ""
-    if not token:
-        token = secrets.token_urlsafe(32)
-        _write_private(path, token)
-    return token
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace ``path`` by a file that was never readable by anyone else."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)

@@ -1,59 +1,111 @@
-"""How naq's own programs log: for people on a terminal, plain text or JSON elsewhere."""
+"""How naq's own programs log: for people on a terminal, plain text or JSON elsewhere.
+
+One handler on the root logger is the only way out. structlog, which a user's modules may call, ends
+in it too, so one level, one format and one place hold for everything. A record that is made inside
+a job says which one; that is looked up here, when there is a record, and by no other means.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from naq._job_log import job_fields
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
 
 __all__ = ["configure"]
+
+_BLOCKS = ("stack", "stack_info", "exception")
+"""Fields of several lines: structlog's stack, logging's, and an error's traceback."""
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
 def configure(level: str, style: str) -> None:
     """Send the log of naq, nats-py and the user's own modules to stderr.
 
+    A process in which somebody has configured structlog already keeps that.
+
     Args:
         level: ``debug`` to ``critical``.
-        style: ``text``, ``json``, or ``auto``: text, in colour on a terminal.
+        style: ``text``, ``json``, or ``auto``: text, with the fields dimmed on a terminal.
     """
-    shared: list[structlog.typing.Processor] = [
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if style == "json":
-        last: list[structlog.typing.Processor] = [
-            structlog.processors.format_exc_info,
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.JSONRenderer(),
-        ]
-    else:
-        last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render]
+    dimmed = style == "auto" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)
+        ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                _add_job,  # here and not in the chains before: those are others' to configure
+                structlog.processors.format_exc_info,
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer() if style == "json" else _Line(dimmed=dimmed),
+            ],
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("nats").setLevel(logging.ERROR)
+    if not structlog.is_configured():
+        _configure_structlog(shared)
 
 
-def _render(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
-    """One line: level, what happened, and further fields; the supervisor adds the rest."""
-    level = str(event.pop("level", "")).upper()
-    message = event.pop("event", "")
-    event.pop("logger", None)
-    moment = str(event.pop("timestamp", ""))[11:23]
-    trace = event.pop("exception", "") or _trace(event.pop("exc_info", None))
-    fields = "".join(f" {name}={value!r}" for name, value in event.items() if name[0] != "_")
-    return f"{moment} {level:<7} {message}{fields}" + (f"\n{trace}" if trace else "")
+def _configure_structlog(shared: list[Processor]) -> None:
+    """Let what is logged with structlog go the way of everything else."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # Modules that are imported later may configure it for themselves; loggers follow them.
+        cache_logger_on_first_use=False,
+    )
 
 
-def _trace(exc_info: object) -> str:
-    if not isinstance(exc_info, tuple) or exc_info[0] is None:
-        return ""
-    import traceback
+def _add_job(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Add the job this is logged in; a field of that name that somebody gave stays."""
+    for name, value in job_fields().items():
+        event.setdefault(name, value)
+    return event
 
-    return "".join(traceback.format_exception(*exc_info)).rstrip()
+
+class _Line:
+    """Renders one line: level, what happened, and further fields; the supervisor adds the rest."""
+
+    def __init__(self, *, dimmed: bool) -> None:
+        self._before, self._after = (_DIM, _PLAIN) if dimmed else ("", "")
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> str:
+        level = str(event.pop("level", "")).upper()
+        message = event.pop("event", "")
+        event.pop("logger", None)
+        moment = str(event.pop("timestamp", ""))[11:23]
+        blocks = [str(event.pop(name)) for name in _BLOCKS if event.get(name)]
+        pairs = [f"{k}={_shown(v)}" for k, v in event.items() if not k.startswith("_")]
+        fields = f" {self._before}{' '.join(pairs)}{self._after}" if pairs else ""
+        return "\n".join([f"{moment} {level:<7} {message}{fields}", *blocks])
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is read most easily: text without quotes, where they are not needed."""
+    if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" =\"'"):
+        return value
+    return repr(value)

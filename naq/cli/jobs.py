@@ -137,6 +137,7 @@ def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> 
 
 def _described(info: JobInfo, connection: Connection) -> dict[str, Any]:
     """Return the fields of ``naq job --json``."""
+    from naq.job import utc
     from naq.serializers import Codec
 
     fields: dict[str, Any] = {
@@ -151,6 +152,17 @@ def _described(info: JobInfo, connection: Connection) -> dict[str, Any]:
         "started_at": info.started_at,
         "finished_at": info.finished_at,
     }
+    if info.record is not None and info.record.history:
+        fields["history"] = [
+            {
+                "attempt": past.attempt,
+                "worker": past.worker or None,
+                "started_at": utc(past.started_at),
+                "finished_at": utc(past.finished_at),
+                "error": past.error,
+            }
+            for past in info.record.history
+        ]
     error = info.error or (info.record.error if info.record else None)
     if error is not None:
         fields["error"] = f"{error.type}: {error.message}".removeprefix(": ")
@@ -168,6 +180,12 @@ def _show(fields: dict[str, Any]) -> None:
     trace = fields.pop("traceback", "")
     for name, value in fields.items():
         if value is None or value == "":
+            continue
+        if name == "history":
+            for past in value:
+                at = past["finished_at"]
+                when = f"  ({_relative(at)})" if at else ""
+                render.say(f"  attempt {past['attempt']}: {past['error']}{when}")
             continue
         if isinstance(value, datetime):
             text = f"{value.astimezone():%Y-%m-%d %H:%M:%S} ({_relative(value)})"

@@ -186,4 +186,6 @@ async def bulk(state: State, who: str, verb: str, ids: list[str]) -> str:
         done += 1
     log.info("%s: dead letters %s: %d of %d: %s", who, verb, done, len(ids), " ".join(ids[:20]))
     state.hub.ring()
-    return f"{done} dead letters: {verb}"
+    one = done == 1
+    became = "queued again" if verb == "requeue" else "deleted"
+    return f"{done} dead letter{'' if one else 's'} {'is' if one else 'are'} {became}"

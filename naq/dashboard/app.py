@@ -21,7 +21,7 @@ from naq.dashboard.live import TooManyClientsError
 from naq.dashboard.openapi import describe
 from naq.dashboard.pages import Shown, find
 from naq.dashboard.parameters import Nothing, read_body, read_query
-from naq.dashboard.replies import as_json, as_stream, back_to, code_of
+from naq.dashboard.replies import as_json, as_page, as_stream, back_to, code_of, done, said
 from naq.dashboard.streams import LogStream, PageStream
 from naq.exceptions import NaqException
 
@@ -104,9 +104,7 @@ class _Site:
             answer = as_json(Problem("a token is needed: Authorization: Bearer TOKEN"), 401)
             answer.headers["WWW-Authenticate"] = 'Bearer realm="naq"'
             return answer
-        return Response(
-            self._html("login.html", {"failed": False, "wait": 0}), 401, content_type=_HTML
-        )
+        return self._ask_who(request.full_path.rstrip("?") if request.method == "GET" else "")
 
     async def api_first(self) -> Response | None:
         """Answer what is under /api/, whose paths and methods are its own."""
@@ -118,18 +116,15 @@ class _Site:
     async def login(self) -> Any:
         """Give a cookie for the token."""
         auth, address = self._state.auth, request.remote_addr or "?"
-        given = request.args.get("token", "")
-        if request.method == "POST":
-            given = (await request.form).get("token", "")
+        fields = await request.form if request.method == "POST" else request.args
+        given, back = fields.get("token", ""), fields.get("back", "")
         if not given:
-            return self._html("login.html", {"failed": False, "wait": auth.wait(address)})
+            return self._ask_who(back, wait=auth.wait(address))
         cookie = auth.login(given, address)
         if cookie is None:
             log.warning("%s: wrong token", address)
-            wait = auth.wait(address)
-            html = self._html("login.html", {"failed": True, "wait": wait})
-            return Response(html, 429 if wait else 401, content_type=_HTML)
-        answer = redirect("/")
+            return self._ask_who(back, failed=True, wait=auth.wait(address))
+        answer = redirect(back_to(back))
         answer.set_cookie(
             COOKIE,
             cookie,
@@ -140,14 +135,20 @@ class _Site:
         )
         return answer
 
+    def _ask_who(self, back: str, *, failed: bool = False, wait: float = 0.0) -> Response:
+        """Ask for the token; ``back`` is where one wanted to go."""
+        html = self._html("login.html", {"failed": failed, "wait": wait, "path": back})
+        asked_for = request.path == "/login" and not failed
+        return as_page(html, 429 if wait else 200 if asked_for else 401)
+
     async def logout(self) -> Any:
         """Take the cookie back."""
-        await self._form()
-        answer = redirect("/login")
+        await self._form(acts=False)
+        answer = redirect("/login", 303)
         answer.delete_cookie(COOKIE)
         return answer
 
-    async def _form(self) -> Any:
+    async def _form(self, *, acts: bool = True) -> Any:
         """Return the fields of a request that acts, if it may.
 
         Raises:
@@ -159,14 +160,15 @@ class _Site:
             fields = await request.get_json(silent=True) or {}
             if not isinstance(fields, dict):
                 fields = {}
-        self._check_act(body.get("csrf", "") or request.headers.get("X-CSRF-Token", ""))
+        given = body.get("csrf", "") or request.headers.get("X-CSRF-Token", "")
+        self._check_act(given, acts=acts)
         return fields
 
-    def _check_act(self, csrf: str) -> None:
+    def _check_act(self, csrf: str, *, acts: bool = True) -> None:
         visitor = self._visitor()
         if visitor is None or not may_act(visitor, csrf, dict(request.headers), request.host):
             raise PermissionError("this request does not come from a page of this dashboard")
-        if self._state.readonly:
+        if acts and self._state.readonly:
             raise PermissionError("this dashboard is read-only")
 
     # -------------------------------------------------------------- pages
@@ -181,7 +183,7 @@ class _Site:
         if found is None:
             return self._error(404, "There is no such page", target)
         full = f"{target}?{query}" if query else target
-        return self._render.page(found, self._visitor(), full)
+        return as_page(self._render.page(found, self._visitor(), full, said()))
 
     async def static(self, name: str) -> Any:
         """Send a file that belongs to the pages."""
@@ -214,15 +216,15 @@ class _Site:
         fields = await self._form()
         if (kind, verb) not in actions.ACTIONS:
             return self._error(404, "There is no such action", f"{kind} {verb}")
-        await actions.act(self._state, self._who(), (kind, name, verb), fields)
-        return redirect(back_to(fields.get("back", "")), 303)
+        text = await actions.act(self._state, self._who(), (kind, name, verb), fields)
+        return done(text, fields.get("back", ""))
 
     async def bulk(self) -> Any:
         """Requeue or delete several dead letters."""
         fields = await self._form()
         ids = fields.getlist("ids") if hasattr(fields, "getlist") else fields.get("ids", [])
-        await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
-        return redirect(back_to(fields.get("back", "")) if fields.get("back") else "/dead", 303)
+        text = await actions.bulk(self._state, self._who(), str(fields.get("action", "")), ids)
+        return done(text, fields.get("back", "") or "/dead")
 
     def _who(self) -> str:
         visitor = self._visitor()
@@ -288,7 +290,9 @@ class _Site:
 
     async def problem(self, exc: NaqException) -> Any:
         """Show why something cannot be done."""
-        return self._error(code_of(exc), _TITLES.get(code_of(exc), "It does not work"), str(exc))
+        title = _TITLES.get(code_of(exc), "It does not work")
+        back = (await request.form).get("back", "") if request.method == "POST" else ""
+        return self._error(code_of(exc), title, str(exc), back)
 
     async def fault(self, exc: Exception) -> Any:
         """Show that something is wrong with us, or that somebody may not."""
@@ -297,10 +301,10 @@ class _Site:
         log.error("%s %s", request.method, request.path, exc_info=exc)
         return self._error(500, "Something is wrong in naq", "The log has more.")
 
-    def _error(self, code: int, title: str, text: str) -> Response:
+    def _error(self, code: int, title: str, text: str, back: str = "") -> Response:
         if request.path.startswith("/api/"):
             return as_json(Problem(text or title), code)
-        context = {"code": code, "title": title, "text": text}
+        context = {"code": code, "title": title, "text": text, "back": back_to(back)}
         return Response(self._html("error.html", context), code, content_type=_HTML)
 
     def _html(self, template: str, context: dict[str, Any]) -> str:

@@ -11,12 +11,16 @@ import hashlib
 import hmac
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from naq._private import kept_token
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["COOKIE", "SESSION", "Auth", "Visitor", "is_loopback", "may_act", "new_token"]
 
@@ -30,9 +34,16 @@ REMEMBERED = 1_000
 """Addresses of which failures are remembered."""
 
 
-def new_token() -> str:
-    """Return a token nobody can guess."""
-    return secrets.token_urlsafe(24)
+def new_token(run_dir: Path | None) -> str:
+    """Return a token nobody can guess: the one of this project, so that a restart logs nobody out.
+
+    Args:
+        run_dir: of the project; None: it has none, and the token is a new one.
+    """
+    if run_dir is not None:
+        with suppress(OSError):
+            return kept_token(run_dir / "dashboard.token")
+    return secrets.token_urlsafe(32)
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from naq._queues import QueueStats  # noqa: TC001 - msgspec reads the annotation
+from naq.job import Attempt  # noqa: TC001
 
 if TYPE_CHECKING:
     from naq._counters import Minute
@@ -131,6 +132,8 @@ class JobDetail(msgspec.Struct, kw_only=True):
     """Why it is a dead letter; None if it is none."""
     schedule: str | None = None
     """The schedule it is a run of."""
+    history: tuple[Attempt, ...] = ()
+    """The latest attempts that failed, or that took their worker down; oldest first."""
 
 
 class ScheduleRow(msgspec.Struct, kw_only=True):

@@ -41,9 +41,10 @@ class Renderer:
         self.placeholder = secrets.token_hex(16)
         """Stands for a form's token in parts, which all who look share."""
 
-    def page(self, found: Shown, visitor: Visitor | None, path: str) -> str:
-        """Return a page as HTML."""
-        return self._env.get_template(found.template).render(self._context(found, visitor, path))
+    def page(self, found: Shown, visitor: Visitor | None, path: str, said: str = "") -> str:
+        """Return a page as HTML; ``said`` is what an action before it came to."""
+        context = {**self._context(found, visitor, path), "said": said}
+        return self._env.get_template(found.template).render(context)
 
     def parts(self, found: Shown, path: str) -> dict[str, str]:
         """Return the live parts of a page, by the name of their block.

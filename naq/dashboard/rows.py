@@ -79,6 +79,7 @@ def of_info(info: JobInfo) -> JobDetail:
         detail.traceback = info.error.traceback or None
     if record is not None:
         detail.retry_at = record.retry_at
+        detail.history = record.history
         if record.status == "completed":
             detail.value = _value(record)
     return detail
@@ -104,6 +105,7 @@ def of_letter(letter: DeadLetter) -> JobDetail:
         error_type=error.type if error else None,
         error_message=error.message if error else None,
         traceback=(error.traceback or None) if error else None,
+        history=letter.history,
     )
 
 

@@ -23,6 +23,7 @@ from naq.dashboard.services import Services
 from naq.dashboard.state import State
 from naq.exceptions import ConfigurationError, EnvironmentProblemError
 from naq.settings import Settings
+from naq.supervisor.rundir import RunDir
 
 __all__ = ["Dashboard"]
 
@@ -60,7 +61,8 @@ class Dashboard:
         Args:
             host: address to listen at. Others than loopback need a token or a proxy header.
             port: 0: any free one.
-            token: what one logs in with; None: one is generated.
+            token: what one logs in with; None: one is generated, and kept in the project's
+                ``.naq/run`` if it has one.
             proxy_header: header in which a reverse proxy names who it has let through.
             readonly: show only.
             nats_url: where the server is; None looks where docs/guide.md says.
@@ -80,9 +82,10 @@ class Dashboard:
             raise ConfigurationError(f"port={port!r}: must be between 0 and 65535")
         self.host, self.port = host, port
         self.generated = token is None
-        self.token = token or new_token()
-        self._stopping = trio.Event()
         directory = directory or Path.cwd()
+        found = RunDir.find(directory)
+        self.token = token or new_token(found.path if found else None)
+        self._stopping = trio.Event()
         self._link = Link(nats_url, settings or Settings.from_env(), changed=self._changed)
         self._state = State(
             self._link,

@@ -56,15 +56,15 @@ class Services:
         )
         return found
 
-    async def open_lines(self, service: str) -> Follow:
-        """Follow the lines of a service; to be closed.
+    async def open_lines(self, service: str, count: int = 200) -> Follow:
+        """Follow the lines of a service, from its last ``count`` ones on; to be closed.
 
         Raises:
             SupervisorError: no supervisor runs here.
         """
         link = await self._open()
         frame = {"id": 1, "v": VERSION, "cmd": "logs"}
-        args = {"services": [service], "follow": True, "tail": 0}
+        args = {"services": [service], "follow": True, "tail": count}
         await link.send_all(json.dumps(frame | {"args": args}).encode() + b"\n")
         return Follow(link)
 

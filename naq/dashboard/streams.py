@@ -55,7 +55,9 @@ class PageStream:
 
 
 class LogStream:
-    """Lines of one service, as they come.
+    """Lines of one service: the last ones, then others as they come.
+
+    The first event says ``reset``: what a page has from before may have gaps to what follows.
 
     Each read of this stream is one request to the supervisor's socket that lasts until there are
     lines; so there is no task that nobody owns.
@@ -70,13 +72,15 @@ class LogStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._follow is None:
-            self._follow = await self._services.open_lines(self._name)
+        reset = self._follow is None
         try:
+            if reset:
+                self._follow = await self._services.open_lines(self._name)
             lines = await self._follow.some(LINES, GATHER)
         except NaqException:
             raise StopAsyncIteration from None
-        return b"data: " + json.dumps({"lines": lines}).encode() + b"\n\n"
+        event = json.dumps({"lines": lines, "reset": reset})
+        return b"data: " + event.encode() + b"\n\n"
 
     async def aclose(self) -> None:
         """Follow no more."""

@@ -48,7 +48,15 @@ async def test_a_failed_attempt_is_repeated(queue, run_worker):
         job = await queue.enqueue(fail_until, 3, max_retries=2)
 
         assert await job.result(timeout=10) == 3
-        assert (await job.refresh()).attempts == 3
+        info = await job.refresh()
+
+    assert info.attempts == 3
+    assert [past.attempt for past in info.record.history] == [1, 2]
+    assert [past.error for past in info.record.history] == [
+        "ValueError: attempt 1",
+        "ValueError: attempt 2",
+    ]
+    assert all(past.worker and past.finished_at for past in info.record.history)
 
 
 async def test_delays_are_kept(queue, run_worker):
@@ -101,6 +109,7 @@ async def test_attempts_spent_end_as_a_dead_letter(queue, run_worker, connection
 
     assert letter.reason == "attempts spent"
     assert (letter.queue, letter.attempts) == ("default", 2)
+    assert [past.attempt for past in letter.history] == [1, 2]
     assert letter.function.endswith("test_retries:fail_until")
     assert letter.error.message == "attempt 2"
     assert "Traceback" in letter.error.traceback

@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq._decide import SHORT_DELAY, Bury, Delivery, Retry, Run, Skip, on_delivery, on_failure
-from naq.job import JobMessage, JobRecord, JobStatus
+from naq._decide import (
+    REMEMBERED,
+    SHORT_DELAY,
+    Bury,
+    Delivery,
+    Retry,
+    Run,
+    Skip,
+    history,
+    on_delivery,
+    on_failure,
+)
+from naq.job import Attempt, JobMessage, JobRecord, JobStatus
 
 
 def job(**options):
@@ -147,3 +158,30 @@ def test_short_delays_wait_in_the_consumer_long_ones_in_the_stream(delay, schedu
     policy = job(max_retries=1, retry_delay=delay)
 
     assert on_failure(policy, failures=1, raised=ERROR) == Retry(delay, scheduled)
+
+
+def test_history_goes_on_from_the_record():
+    first = Attempt(1, "w1", error="KeyError: a")
+    second = Attempt(2, "w2", error="KeyError: b")
+    known = record(attempts=1, history=(first,))
+
+    assert history(known, attempts=2, crashes=0, failed=second) == (first, second)
+
+
+def test_history_tells_of_workers_that_died():
+    first = Attempt(1, "w1", error="KeyError: a")
+    known = record(attempts=1, failures=1, history=(first,))
+
+    numbers = [past.attempt for past in history(known, attempts=4, crashes=2)]
+
+    assert numbers == [1, 2, 3]
+    assert history(None, attempts=2, crashes=1)[0].error == "its worker died"
+
+
+def test_history_keeps_the_latest():
+    known = record(attempts=50, history=tuple(Attempt(n) for n in range(31, 51)))
+
+    kept = history(known, attempts=51, crashes=0, failed=Attempt(51))
+
+    assert len(kept) == REMEMBERED
+    assert kept[-1].attempt == 51

@@ -39,7 +39,14 @@ function open() {
     source = null;
     timer = setTimeout(open, pause * (0.75 + Math.random() / 2));
     pause = Math.min(LONGEST, pause * 2);
+    asked();
   });
+}
+
+// An EventSource does not tell why it was refused: if one has to log in again, the page asks for it.
+async function asked() {
+  const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+  if (answer?.status === 401) location.reload();
 }
 
 function close() {

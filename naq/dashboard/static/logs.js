@@ -6,14 +6,15 @@ const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\x
 const log = document.getElementById("log");
 const follow = document.getElementById("follow");
 
-function add(lines) {
+function add({ lines, reset }) {
   const some = document.createDocumentFragment();
   for (const line of lines.slice(-KEPT)) {
     const element = document.createElement("div");
     element.textContent = line.replace(ESCAPES, "");
     some.append(element);
   }
-  log.append(some);
+  if (reset) log.replaceChildren(some);
+  else log.append(some);
   while (log.childElementCount > KEPT) log.firstElementChild.remove();
   if (follow.checked) bottom();
 }
@@ -25,7 +26,7 @@ if (log) {
   let source = null;
   const open = () => {
     source ??= new EventSource(log.dataset.stream);
-    source.onmessage = (event) => add(JSON.parse(event.data).lines);
+    source.onmessage = (event) => add(JSON.parse(event.data));
     source.onerror = () => {
       if (source?.readyState !== EventSource.CLOSED) return;
       source = null;

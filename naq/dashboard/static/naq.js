@@ -1,5 +1,6 @@
 // What the pages can do more where there is JavaScript.
 
+import "./cards.js";
 import "./confirm.js";
 import "./choose.js";
 import "./keys.js";
