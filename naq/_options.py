@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -74,21 +75,29 @@ def clashing(function: object, options: Iterable[str]) -> None:
         )
 
 
+MOST_SECONDS = 100 * 365 * 86400.0
+"""A century: what is added to a time that is allowed must be one that can be written."""
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""The server counts nanoseconds in 64 bits: less than three centuries."""
+
+
 def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float:
     """``value`` (a number or timedelta) as seconds.
 
     Raises:
-        ConfigurationError: not a finite number of seconds, or less than ``least``.
+        ConfigurationError: not a number of seconds, less than ``least``, or more than a century.
     """
     if isinstance(value, timedelta):
         number = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
+        number = float(min(value, sys.maxsize))  # an int may be more than any float
     else:
         raise ConfigurationError(f"{name}={value!r}: give seconds or a timedelta")
     if not math.isfinite(number) or number < least or (above and number == least):
         bound = f"more than {least:g}" if above else f"{least:g} or more"
         raise ConfigurationError(f"{name}={value!r}: must be {bound} seconds")
+    if number > MOST_SECONDS:
+        raise ConfigurationError(f"{name}={value!r}: must be at most {MOST_SECONDS:.0f} seconds")
     return number
 
 
@@ -96,7 +105,7 @@ def when(name: str, value: object) -> float:
     """Return an aware datetime as seconds since the epoch.
 
     Raises:
-        ConfigurationError: not a datetime, or one without a time zone.
+        ConfigurationError: not a datetime, one without a time zone, or out of all reason.
     """
     if not isinstance(value, datetime):
         raise ConfigurationError(f"{name}={value!r}: give a datetime with a time zone")
@@ -104,6 +113,8 @@ def when(name: str, value: object) -> float:
         raise ConfigurationError(
             f"{name}={value!r} has no time zone; write datetime(…, tzinfo=UTC) or .astimezone()"
         )
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ConfigurationError(f"{name}={value!r}: must be from {FIRST_YEAR} to {LAST_YEAR}")
     return value.astimezone(UTC).timestamp()
 
 

@@ -21,6 +21,7 @@ MISFIRES = ("skip", "once", "all")
 OVERLAPS = ("allow", "skip", "replace")
 CHANGEABLE = frozenset({"cron", "interval", "repeat", "timezone", "next_run"})
 LEAST_INTERVAL = 1.0
+MOST_TIMES = 1_000_000_000
 """Seconds. The server looks at its schedules four times a second at most."""
 
 
@@ -132,9 +133,12 @@ def _interval(value: object) -> float:
 
 def _whole(name: str, least: int) -> Callable[[object], int]:
     def check(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigurationError(f"{name}={value!r}: must be a whole number, {least} or more")
-        return value
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not least <= value <= MOST_TIMES:  # type: ignore[operator]
+            raise ConfigurationError(
+                f"{name}={value!r}: must be a whole number from {least} to {MOST_TIMES}"
+            )
+        return value  # type: ignore[return-value]
 
     return check
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Action = Callable[[State, str, Mapping[str, Any]], Awaitable[str]]
 
-__all__ = ["ACTIONS", "act", "bulk"]
+__all__ = ["ACTIONS", "MOST", "act", "bulk"]
 
 log = logging.getLogger("naq.dashboard")
 
@@ -102,7 +102,7 @@ async def _reschedule(state: State, name: str, form: Mapping[str, Any]) -> str:
         if form.get("next_run"):
             moment = datetime.fromisoformat(str(form["next_run"]))
             changes["next_run"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise ConfigurationError(f"reschedule: {exc}") from exc
     record = await Schedules(_connection(state)).control(
         check_job_id(name), "reschedule", **changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -89,7 +90,13 @@ class _Site:
     # ---------------------------------------------------------------- who
 
     async def check(self) -> Response | None:
-        """Let in who may."""
+        """Let in who may.
+
+        The body is read first, whatever the answer: a connection whose body is left unread is never
+        answered again (hypercorn 0.18), and the client waits.
+        """
+        if request.content_length != 0:
+            await request.get_data(as_text=False)
         path = request.path
         if path in OPEN or path.startswith("/static/") or self._visitor() is not None:
             return None
@@ -276,7 +283,10 @@ class _Site:
 
     async def http_problem(self, exc: HTTPException) -> Any:
         """Show what the framework refuses."""
-        return self._error(exc.code or 500, exc.name, exc.description or "")
+        answer = self._error(exc.code or 500, exc.name, exc.description or "")
+        if exc.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and request.http_version < "2":
+            answer.headers["Connection"] = "close"  # the rest of the body is still to come
+        return answer
 
     async def problem(self, exc: NaqException) -> Any:
         """Show why something cannot be done."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from naq._schedule_options import LEAST_INTERVAL
+from naq._options import MOST_SECONDS
+from naq._schedule_options import LEAST_INTERVAL, MOST_TIMES
+from naq.dashboard.actions import MOST
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IDS",
+    "JOB_ID",
     "MOST_ROWS",
     "BulkBody",
     "JobsQuery",
@@ -34,7 +37,6 @@ __all__ = [
 ]
 
 MOST_ROWS = 500
-MOST_LETTERS = 1_000
 
 _QueueName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 _JobId = Annotated[str, Meta(pattern=r"^[!-)+,\-/-=?-~]{0,127}[!-)+,\-/-=?A-~]$")]
@@ -100,8 +102,8 @@ class RescheduleBody(Struct, forbid_unknown_fields=True):
 
     cron: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
-    interval: Annotated[float, Meta(ge=LEAST_INTERVAL)] | UnsetType = UNSET
-    repeat: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    interval: Annotated[float, Meta(ge=LEAST_INTERVAL, le=MOST_SECONDS)] | UnsetType = UNSET
+    repeat: Annotated[int, Meta(ge=1, le=MOST_TIMES)] | UnsetType = UNSET
     next_run: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
 
 
@@ -115,7 +117,7 @@ class BulkBody(Struct, forbid_unknown_fields=True):
     """What to do to which dead letters."""
 
     action: Literal["requeue", "delete"]
-    ids: Annotated[list[_JobId], Meta(max_length=MOST_LETTERS)]
+    ids: Annotated[list[_JobId], Meta(max_length=MOST)]
 
 
 def read_query(kind: type[T], pairs: Iterable[tuple[str, str]]) -> T:

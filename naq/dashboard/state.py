@@ -25,6 +25,9 @@ __all__ = ["State"]
 
 T = TypeVar("T")
 
+SILENCE = object()
+"""An answer that did not come."""
+
 FRESH = 0.4
 """Seconds an answer is good for everybody: twenty open pages ask once."""
 PATIENCE = 5.0
@@ -69,8 +72,10 @@ class State:
             NaqConnectionError: the server cannot be reached, or does not answer in time.
         """
         async with self._asking.setdefault(name, trio.Lock()):
-            at, answer = self._answers.get(name, (0.0, None))
+            at, answer = self._answers.get(name, (float("-inf"), None))
             if time.monotonic() - at < FRESH:
+                if answer is SILENCE:  # or those who wait would each wait as long again
+                    raise NaqConnectionError("the server does not answer")
                 known: T = answer
                 return known
             _, queries = self.link.here()
@@ -78,6 +83,7 @@ class State:
                 found = await ask(queries)
                 self._answers[name] = (time.monotonic(), found)
                 return found
+            self._answers[name] = (time.monotonic(), SILENCE)
         raise NaqConnectionError("the server does not answer")
 
     async def minutes(self, queue: str | None = None) -> list[Any]:

@@ -35,7 +35,7 @@ _PER_REPLICA: Sequence[tuple[str, str, str, Callable[[Mapping[str, Any]], float 
     ("naq_replica_restarts_total", "counter", "Runs after the first.", lambda r: r["restarts"]),
     ("naq_replica_uptime_seconds", "gauge", "Age of its run.", lambda r: r["uptime_s"]),
     ("naq_replica_resident_bytes", "gauge", "Of its own process.", lambda r: r["rss_bytes"]),
-    ("naq_replica_cpu_seconds", "gauge", "Of its own process, this run.", lambda r: r["cpu_s"]),
+    ("naq_replica_cpu_seconds_total", "counter", "Of its own process.", lambda r: r["cpu_s"]),
 )
 
 

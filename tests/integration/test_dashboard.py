@@ -7,14 +7,19 @@ import json
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 import naq
 from examples.tasks import add
 from naq._exposition import CONTENT_TYPE
 from naq._metrics import QueueMetrics
+from naq.dashboard.app import MAX_BODY
+from naq.dashboard.model import STATES
+from naq.dashboard.parameters import JobsQuery
 from naq.dashboard.serve import Dashboard
 from naq.exceptions import ConfigurationError
 from naq.settings import Settings
@@ -62,6 +67,10 @@ class Browser:
         body = urlencode(dict(fields))
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return await trio.to_thread.run_sync(self._ask, "POST", path, {**kind, **headers}, body)
+
+    async def post_json(self, path, value):
+        headers = {"Content-Type": "application/json", **PROGRAM}
+        return await trio.to_thread.run_sync(self._ask, "POST", path, headers, json.dumps(value))
 
     def _ask(self, method, path, headers, body):
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -208,6 +217,57 @@ async def test_what_a_program_may_do(serve, queue):
         assert (await browser.post("/api/schedules/new-year/pause", {"x": "y"})).code == 415
         refused = await browser.post("/api/overview")
         assert (refused.code, refused.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_what_is_refused_before_its_body_came_keeps_the_connection(serve):
+    head = "QUERY /api/overview HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+    async with serve() as browser:
+        for who in ("", f"Authorization: Bearer {TOKEN}\r\n"):
+            async with await trio.open_tcp_stream("127.0.0.1", browser.port) as link:
+                for _ in range(3):
+                    await link.send_all(f"{head}{who}\r\n".encode())
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    await link.send_all(b"{}")
+                    seen = b""
+                    with trio.fail_after(20):
+                        while not seen.endswith(b"}"):
+                            seen += await link.receive_some()
+                    assert seen.startswith(b"HTTP/1.1 405 " if who else b"HTTP/1.1 401 ")
+
+
+async def test_a_body_that_is_too_long(serve):
+    async with serve() as browser:
+        answer = await browser.post_json("/api/queues/default/pause", "x" * MAX_BODY)
+        assert (answer.code, list(answer.json())) == (413, ["error"])
+        assert answer.headers["Connection"] == "close"
+
+
+async def test_states_are_described_as_they_are():
+    assert msgspec.json.schema(JobsQuery)["$defs"]["JobsQuery"]["properties"]["state"][
+        "enum"
+    ] == sorted(STATES)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"interval": 1e300},
+        {"interval": 1e12},
+        {"repeat": 10**30},
+        {"next_run": "9999-12-31T23:59:59-23:59"},
+        {"next_run": "0001-01-01T00:00:00+23:59"},
+        {"cron": "\x00"},
+        {"timezone": "../../etc/passwd"},
+        {"interval": 60, "cron": "* * * * *"},
+        {},
+    ],
+)
+async def test_what_no_schedule_can_be_changed_to(serve, queue, changes):
+    await queue.schedule(add, 1, 2, interval=60, schedule_id="often")
+    async with serve() as browser:
+        await browser.ready()
+        answer = await browser.post_json("/api/schedules/often/reschedule", changes)
+        assert (answer.code, list(answer.json())) == (400, ["error"])
 
 
 async def test_read_only(serve, queue):
