@@ -277,7 +277,8 @@ class Settler:
             ATTEMPT: str(run.attempt + 1),
             "Nats-Schedule": at(time.time() + delay),
             "Nats-Schedule-Target": names.job(held.queue, held.id),
-            "Nats-Msg-Id": f"{held.id}:{run.attempt + 1}",
+            # With the place of the message it follows: a job that is queued again counts anew.
+            "Nats-Msg-Id": f"{held.id}:{held.delivery.seq}:{run.attempt + 1}",
         }
         subject = names.delayed(held.queue, held.id)
         await self._insist(self._connection.store, subject, held.body, headers)
