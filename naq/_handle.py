@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from naq._runners import Runners
     from naq._settle import Settler
     from naq._tally import Tally
-    from naq._tracing import Tracing
+    from naq._tracing import AttemptSpan
     from naq.connection import Connection, Message
     from naq.results import Results
     from naq.serializers import Codec
@@ -165,12 +165,14 @@ class Handler:
             held.run = decision
             held.started_at = time.time()
             assert held.job is not None
-            if self._tracing is None:
+            if self._tracing is not None:
+                held.span = self._tracing.attempt(held.job, decision.attempt, held.headers)
+            if held.span is None:
                 outcome = await execute(
                     held.job, decision.attempt, codec=self._codec, threads=self._threads
                 )
             else:
-                outcome = await self._execute_traced(self._tracing, held, held.job, decision)
+                outcome = await self._execute_traced(held.span, held.job, decision)
         except Exception as exc:  # noqa: BLE001 - one job is isolated
             self._give_up(held, exc)
             return
@@ -184,10 +186,7 @@ class Handler:
         self.concluding += 1
         self._settler.complete_soon(held, outcome, partial(self._answered, held, outcome))
 
-    async def _execute_traced(
-        self, tracing: Tracing, held: Held, job: JobMessage, run: Run
-    ) -> Outcome:
-        held.span = span = tracing.attempt(job, run.attempt, held.headers)
+    async def _execute_traced(self, span: AttemptSpan, job: JobMessage, run: Run) -> Outcome:
         with span:
             outcome = await execute(job, run.attempt, codec=self._codec, threads=self._threads)
             span.failure = outcome.failure

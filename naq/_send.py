@@ -62,9 +62,12 @@ class Sender:
             ServerRefusedError: the server does not store it.
             NaqConnectionError: the server does not answer.
         """
-        if self._tracing is not None and prepared.trace is None:
-            with self._tracing.sending([prepared.message]) as trace:
-                return await self.one(prepared._replace(trace=trace))
+        if self._tracing is None or (span := self._tracing.sending([prepared.message])) is None:
+            return await self._one(prepared)
+        with span as trace:
+            return await self._one(prepared._replace(trace=trace))
+
+    async def _one(self, prepared: Prepared) -> Job:
         self._check_size(prepared.message)
         answer: PubAck | Exception
         try:
@@ -80,9 +83,15 @@ class Sender:
             EnqueueError: some were not stored.
             PayloadTooLargeError: one is larger than the server takes.
         """
-        if self._tracing is not None and prepared and prepared[0].trace is None:
-            with self._tracing.sending([one.message for one in prepared], bulk=True) as trace:
-                return await self.many([one._replace(trace=trace) for one in prepared])
+        span = None
+        if self._tracing is not None and prepared:
+            span = self._tracing.sending([one.message for one in prepared], bulk=True)
+        if span is None:
+            return await self._many(prepared)
+        with span as trace:
+            return await self._many([one._replace(trace=trace) for one in prepared])
+
+    async def _many(self, prepared: Sequence[Prepared]) -> list[Job]:
         for one in prepared:
             self._check_size(one.message)
         answers = await self._connection.store_many(

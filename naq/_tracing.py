@@ -50,7 +50,11 @@ def tracing() -> Tracing | None:
 
 
 class Tracing:
-    """Makes spans; with the API alone, without an SDK, they are of no effect."""
+    """Makes spans.
+
+    As long as the process has no SDK it makes none, but it still hands on a context that comes from
+    elsewhere, as the API does.
+    """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         """Load opentelemetry-api.
@@ -66,9 +70,23 @@ class Tracing:
 
         self.context, self.propagate, self.trace = context, propagate, trace
         self._tracer = trace.get_tracer("naq", naq.__version__, provider)
+        self._heard = provider is not None
 
-    def sending(self, jobs: Sequence[JobMessage], *, bulk: bool = False) -> SendSpan:
-        """Return the span of an enqueue of jobs of one queue, at least one, to be entered."""
+    def _is_heard(self) -> bool:
+        """Whether somebody has set up an SDK; who has does not take it back."""
+        if not self._heard:
+            trace = self.trace
+            self._heard = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+        return self._heard
+
+    def sending(self, jobs: Sequence[JobMessage], *, bulk: bool = False) -> SendSpan | None:
+        """Return the span of an enqueue of jobs of one queue, at least one, to be entered.
+
+        None when there is nothing to tell anybody.
+        """
+        trace = self.trace
+        if not self._is_heard() and not trace.get_current_span().get_span_context().is_valid:
+            return None
         job = jobs[0]
         attributes: dict[str, Any] = {
             "messaging.operation.type": "send",
@@ -81,15 +99,20 @@ class Tracing:
             attributes["naq.job.function"] = job.function
         return SendSpan(self, job.queue, attributes)
 
-    def attempt(self, job: JobMessage, number: int, headers: Mapping[str, str]) -> AttemptSpan:
+    def attempt(
+        self, job: JobMessage, number: int, headers: Mapping[str, str]
+    ) -> AttemptSpan | None:
         """Return the span of an attempt, to be entered while it runs and ended when it is settled.
+
+        None when there is nothing to tell anybody.
 
         Args:
             job: what is run.
             number: the how manieth attempt it is, from 1.
             headers: of its message; what is too long or not about traces is not looked at.
         """
-        return AttemptSpan(self, job, number, headers)
+        given = trace_headers(headers)
+        return AttemptSpan(self, job, number, given) if given or self._is_heard() else None
 
     def start(
         self, kind: SpanKind, queue: str, attributes: dict[str, Any], parent: Any = None
@@ -152,9 +175,7 @@ class AttemptSpan:
         """Set when the attempt has failed."""
         self._tracing = tracing
         # Nothing of the worker's own context: a job of a schedule begins a trace.
-        parent = tracing.propagate.extract(
-            trace_headers(headers), context=tracing.context.Context()
-        )
+        parent = tracing.propagate.extract(headers, context=tracing.context.Context())
         self._span: Span = tracing.start(
             tracing.trace.SpanKind.CONSUMER,
             job.queue,

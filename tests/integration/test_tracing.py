@@ -91,6 +91,10 @@ async def enqueue_another():
     await (await naq.enqueue(add, 1, 2)).result(10)
 
 
+async def enqueue_for_another_worker():
+    return (await naq.enqueue(add, 1, 2, queue_name="other")).id
+
+
 def enqueue_another_from_its_thread():
     naq.enqueue_sync(add, 1, 2).result_sync(10)
 
@@ -291,6 +295,27 @@ async def test_a_header_that_says_nothing(queue, run_worker, spans, monkeypatch,
         _, ran = await spans.get(2)
 
     assert ran.parent is None
+
+
+async def test_a_process_without_an_sdk_hands_on_what_comes(
+    queue, run_worker, spans, monkeypatch, connection
+):
+    """The worker has the API alone; whoever enqueues and whoever runs the second job has an SDK."""
+    with_sdk = _handle.tracing
+    monkeypatch.setattr(_handle, "tracing", Tracing)
+    async with run_worker():
+        monkeypatch.setattr(_send, "tracing", Tracing)
+        quiet = await naq.enqueue(add, 1, 2)
+        await quiet.result(10)
+        job = await queue.enqueue(enqueue_for_another_worker)
+        other = await job.result(10)
+    monkeypatch.setattr(_handle, "tracing", with_sdk)
+    async with run_worker("other"):
+        await queue.job(other).result(10)
+        sent, ran = await spans.get(2)
+
+    assert (sent.name, ran.name) == ("enqueue default", "process other")
+    assert is_child(ran, sent)
 
 
 def test_without_the_package_nothing_is_made(settings):
