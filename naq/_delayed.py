@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from naq._publish import at, scheduled_for
+from naq._publish import at, carried, scheduled_for
 from naq._settle import ATTEMPT
 from naq.connection import CONFLICT
 from naq.exceptions import JobNotFoundError, SerializationError, ServerRefusedError
@@ -67,8 +67,7 @@ async def move(connection: Connection, job_id: str, when: float) -> DelayedJob:
     names = connection.names
     while (stored := await _stored(connection, job_id)) is not None:
         queue = stored.subject.split(".")[2]
-        headers = {k: v for k, v in (stored.headers or {}).items() if k.startswith("Naq-")}
-        headers |= {
+        headers = carried(stored.headers) | {
             "Nats-Schedule": at(when),
             "Nats-Schedule-Target": names.job(queue, job_id),
             "Nats-Expected-Last-Subject-Sequence": str(stored.seq),

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from naq._advance import Advance
 from naq._decide import FIRST, Bury, Run, Skip, on_delivery
 from naq._executor import execute
+from naq._firing import Firing
 from naq._job_log import about, log_failure
 from naq._names import FIRE_MARK
 from naq._publish import CHECK
-from naq._pull import stored_at
-from naq._records import revision
 from naq._settle import ATTEMPT, Held
 from naq._tally import DONE, FAILED, RETRIED
+from naq._tracing import tracing
 from naq.connection import PubAck
 from naq.exceptions import SerializationError
 from naq.job import Failure, JobMessage, JobStatus
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from naq._runners import Runners
     from naq._settle import Settler
     from naq._tally import Tally
+    from naq._tracing import AttemptSpan
     from naq.connection import Connection, Message
     from naq.results import Results
     from naq.serializers import Codec
@@ -48,8 +48,6 @@ __all__ = ["Handler"]
 
 log = logging.getLogger("naq.worker")
 
-AGAIN = b'-NAK {"delay": 1000000000}'
-"""Have it delivered again in a second."""
 HOLD = 0.25
 """Seconds a job that came while all slots were taken waits for one before it is handed back."""
 SHORT = 0.005
@@ -102,8 +100,9 @@ class Handler:
         self._tally = tally
         self._crash_limit = crash_limit
         self._changed = changed
-        self._advance = Advance(connection, codec)
+        self._tracing = tracing()
         self._conclusions: set[anyio.CancelScope] = set()
+        self._firing = Firing(connection, codec, self._conclusions)
         self._crowded = anyio.Event()
         self._quiet = anyio.Event()
         self._usual_duration = SHORT
@@ -114,7 +113,7 @@ class Handler:
         if job_id.endswith(FIRE_MARK):
             schedule_id = job_id.removesuffix(FIRE_MARK)
             name = f"naq fire {schedule_id}"
-            self._tasks.start_soon(self._fire, schedule_id, message, delivery, name=name)
+            self._tasks.start_soon(self._firing.take, schedule_id, message, delivery, name=name)
             return
         held = self.held.get(job_id)
         if held is not None:
@@ -126,29 +125,6 @@ class Handler:
         if self.runners.free <= 0:
             self._crowded.set()
         self.runners.submit(held)
-
-    async def _fire(self, schedule_id: str, message: Message, delivery: Delivery) -> None:
-        """Make a job of what the server has fired of a schedule; that needs no slot."""
-        reply = message.reply
-        with anyio.CancelScope(shield=True) as scope:
-            self._conclusions.add(scope)
-            try:
-                await self._advance.fire(
-                    schedule_id,
-                    stored_at(reply),
-                    revision(message.headers),
-                    again=delivery.delivered > 1,
-                )
-            except SerializationError as exc:
-                log.error("schedule %s: its definition cannot be read: %s", schedule_id, exc)  # noqa: TRY400
-                self._connection.ack(reply)
-            except Exception as exc:
-                log.warning("schedule %s: will be tried again", schedule_id, exc_info=exc)
-                self._connection.ack(reply, AGAIN)
-            else:
-                self._connection.ack(reply)
-            finally:
-                self._conclusions.discard(scope)
 
     async def hand_back_late(self) -> None:
         """Hand back jobs that have waited for a slot for too long, until cancelled."""
@@ -189,9 +165,14 @@ class Handler:
             held.run = decision
             held.started_at = time.time()
             assert held.job is not None
-            outcome = await execute(
-                held.job, decision.attempt, codec=self._codec, threads=self._threads
-            )
+            if self._tracing is not None:
+                held.span = self._tracing.attempt(held.job, decision.attempt, held.headers)
+            if held.span is None:
+                outcome = await execute(
+                    held.job, decision.attempt, codec=self._codec, threads=self._threads
+                )
+            else:
+                outcome = await self._execute_traced(held.span, held.job, decision)
         except Exception as exc:  # noqa: BLE001 - one job is isolated
             self._give_up(held, exc)
             return
@@ -204,6 +185,12 @@ class Handler:
             return
         self.concluding += 1
         self._settler.complete_soon(held, outcome, partial(self._answered, held, outcome))
+
+    async def _execute_traced(self, span: AttemptSpan, job: JobMessage, run: Run) -> Outcome:
+        with span:
+            outcome = await execute(job, run.attempt, codec=self._codec, threads=self._threads)
+            span.failure = outcome.failure
+        return outcome
 
     async def interrupted(self, held: Held) -> None:
         """Conclude a job that was cancelled: by someone, or by a worker that stops."""
@@ -252,7 +239,7 @@ class Handler:
         if isinstance(answer, PubAck):
             self._settler.ack(held)
             self._count(held, outcome, DONE)
-            self._release(held)
+            self._release(held, JobStatus.COMPLETED)
         else:
             self._conclude_later(held, outcome)
 
@@ -268,11 +255,11 @@ class Handler:
         with about(held), anyio.CancelScope(shield=True) as scope:
             self._conclusions.add(scope)
             try:
-                await self._settle(held, what)
+                status = await self._settle(held, what)
             except Exception as exc:  # noqa: BLE001 - one job is isolated
                 self._give_up(held, exc)
             else:
-                self._release(held)
+                self._release(held, status)
             finally:
                 self._conclusions.discard(scope)
                 self.concluding -= 1
@@ -296,34 +283,44 @@ class Handler:
 
     def abandon(self) -> None:
         """Conclude nothing more: what is not settled by now is delivered again in its time."""
+        for held in self.held.values():
+            if held.span is not None:
+                held.span.end(None)
         for scope in list(self._conclusions):
             scope.cancel()
 
-    async def _settle(self, held: Held, what: Outcome | Decision | None) -> None:
+    async def _settle(self, held: Held, what: Outcome | Decision | None) -> JobStatus:
+        """Settle a job; return what it is now."""
         settler = self._settler
         match what:
             case None if held.cancelled:
                 held.concluded = True
                 await settler.end(held, JobStatus.CANCELLED)
                 log.info("job %s cancelled", held.id)
+                return JobStatus.CANCELLED
             case None:
                 held.concluded = True
                 await settler.hand_back(held)
-            case Skip(status=JobStatus.EXPIRED) if held.record is None:
-                await settler.end(held, JobStatus.EXPIRED)
-                log.info("job %s expired before it was started", held.id)
-            case Skip():
-                settler.ack(held)
+                return JobStatus.PENDING
+            case Skip(status=status):
+                if status is JobStatus.EXPIRED and held.record is None:
+                    await settler.end(held, JobStatus.EXPIRED)
+                    log.info("job %s expired before it was started", held.id)
+                else:
+                    settler.ack(held)
+                return status
             case Bury():
                 await settler.bury(held, what, held.problem)
                 self._tally.buried(held.queue)
                 log.error("job %s: dead letter: %s", held.id, what.reason)
+                return JobStatus.FAILED
             case Run():
                 raise AssertionError("a job to run is not to settle")
             case _:
                 status = await settler.settle(held, what)
                 self._count(held, what, _COUNTED[status])
                 log_failure(held, what, status)
+                return status
 
     def _count(self, held: Held, outcome: Outcome, how: int) -> None:
         job, run = held.job, held.run
@@ -336,9 +333,11 @@ class Handler:
     def _give_up(self, held: Held, exc: Exception) -> None:
         with about(held):
             log.error("job %s: not settled, it will be delivered again", held.id, exc_info=exc)
-        self._release(held)
+        self._release(held, None)
 
-    def _release(self, held: Held) -> None:
+    def _release(self, held: Held, status: JobStatus | None) -> None:
+        if held.span is not None:
+            held.span.end(status)
         if self.held.get(held.id) is held:
             del self.held[held.id]
         if not self.held:

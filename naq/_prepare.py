@@ -22,10 +22,14 @@ __all__ = ["Prepared", "prepare"]
 
 
 class Prepared(NamedTuple):
-    """A job that is ready to be sent, and whether its id was given by the caller."""
+    """A job that is ready to be sent, and whether its id was given by the caller.
+
+    ``trace`` are the headers that carry the context of a trace, once there is one.
+    """
 
     message: JobMessage
     given_id: bool
+    trace: dict[str, str] | None = None
 
 
 def prepare(

@@ -6,16 +6,29 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from naq._names import Names
     from naq.job import JobMessage
     from naq.serializers import Codec
 
     Envelope = tuple[str, bytes, dict[str, str]]
 
-__all__ = ["CHECK", "at", "job_envelope", "scheduled_for"]
+__all__ = ["CHECK", "at", "carried", "job_envelope", "scheduled_for", "trace_headers"]
 
 CHECK = "Naq-Check"
 """Header of a job whose id somebody chose: it may have run before, so its record is read."""
+
+TRACE = frozenset(
+    ["traceparent", "tracestate", "b3", "uber-trace-id"]
+    + [f"x-b3-{name}" for name in ("traceid", "spanid", "parentspanid", "sampled", "flags")]
+)
+"""Headers in which the context of a trace travels: W3C's, and those of B3 and Jaeger.
+
+Not ``baggage``: programs act upon that, and a message's headers are not signed.
+"""
+MAX_TRACE_HEADER = 512
+"""Characters of one of them; a longer one is left out."""
 
 _AT = "@at "
 
@@ -34,6 +47,27 @@ def scheduled_for(headers: dict[str, str] | None) -> float | None:
         return datetime.fromisoformat(pattern[len(_AT) :]).timestamp()
     except ValueError:
         return None
+
+
+def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those headers that carry the context of a trace and may be sent on."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() in TRACE
+        and len(value) <= MAX_TRACE_HEADER
+        and value.isascii()
+        and value.isprintable()
+    }
+
+
+def carried(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers a job keeps when its message is stored again: naq's and the trace's.
+
+    The server's own are about one message: their place, their time, their id.
+    """
+    own = {name: value for name, value in headers.items() if name.startswith("Naq-")}
+    return own | trace_headers(headers)
 
 
 def job_envelope(names: Names, codec: Codec, message: JobMessage, *, chosen: bool) -> Envelope:

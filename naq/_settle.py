@@ -33,7 +33,7 @@ import msgspec
 
 from naq import _backoff
 from naq._decide import Bury, history, on_failure
-from naq._publish import at
+from naq._publish import at, carried
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError
 from naq.job import Attempt, DeadLetter, Failure, JobRecord, JobStatus
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from naq._decide import Delivery, Retry, Run
     from naq._executor import Outcome
+    from naq._tracing import AttemptSpan
     from naq.connection import Connection, Message, PubAck
     from naq.job import JobMessage
     from naq.results import Results
@@ -54,6 +55,8 @@ ATTEMPT = "Naq-Attempt"
 
 ERROR_LENGTH = 300
 """Characters that are remembered of the error of an attempt that was not the last."""
+BRIEF = 100
+"""Characters of an error's text that a letter keeps where there is no room for all of it."""
 
 log = logging.getLogger("naq.worker")
 
@@ -64,6 +67,7 @@ class Held:
     ``reply`` and ``delivery`` change when the server delivers it again while it is held;
     ``record`` is what was known of it when it was taken, and ``expected`` that record's sequence.
     ``scope`` is there while it runs, to cancel it; ``concluded`` from when its outcome is known.
+    ``span`` is there from when it runs, if traces are made.
     """
 
     __slots__ = (
@@ -82,6 +86,7 @@ class Held:
         "reply",
         "run",
         "scope",
+        "span",
         "started_at",
     )
 
@@ -102,6 +107,7 @@ class Held:
         self.concluded = False
         self.problem: Failure | None = None
         self.started_at: float | None = None
+        self.span: AttemptSpan | None = None
 
 
 class Settler:
@@ -182,7 +188,7 @@ class Settler:
             failed_at=now,
             body=held.body,
             function=name,
-            headers={k: v for k, v in held.headers.items() if k.startswith("Naq-")},
+            headers=carried(held.headers),
             error=failure,
             attempts=decision.attempts,
             worker=self._worker,
@@ -207,13 +213,16 @@ class Settler:
         self._connection.ack(held.reply, f"+TERM {decision.reason}".encode())
 
     async def _store_letter(self, letter: DeadLetter) -> None:
-        """Store a dead letter; one too large for the server loses its traceback, then its tail."""
+        """Store a dead letter; one too large for the server loses details, at last its tail."""
         subject = self._connection.names.dead_letter(letter.queue, letter.id)
         error = letter.error and msgspec.structs.replace(letter.error, traceback="")
+        brief = error and msgspec.structs.replace(error, message=error.message[:BRIEF])
+        own = {name: value for name, value in letter.headers.items() if name.startswith("Naq-")}
         room = max(0, self._connection.max_payload - 8192)
         for smaller in (
             letter,
             msgspec.structs.replace(letter, error=error),
+            msgspec.structs.replace(letter, error=brief, headers=own),
             msgspec.structs.replace(
                 letter,
                 body=letter.body[:room],
@@ -288,12 +297,12 @@ class Settler:
 
     async def _schedule(self, held: Held, run: Run, delay: float) -> None:
         names = self._connection.names
-        headers = {k: v for k, v in held.headers.items() if k.startswith("Naq-")}
-        headers |= {
+        headers = carried(held.headers) | {
             ATTEMPT: str(run.attempt + 1),
             "Nats-Schedule": at(time.time() + delay),
             "Nats-Schedule-Target": names.job(held.queue, held.id),
-            "Nats-Msg-Id": f"{held.id}:{run.attempt + 1}",
+            # With the place of the message it follows: a job that is queued again counts anew.
+            "Nats-Msg-Id": f"{held.id}:{held.delivery.seq}:{run.attempt + 1}",
         }
         subject = names.delayed(held.queue, held.id)
         await self._insist(self._connection.store, subject, held.body, headers)

@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from naq._clock import server_now
+from naq._publish import carried
 from naq.connection import CONFLICT
 from naq.exceptions import SerializationError, ServerRefusedError
 
@@ -124,7 +125,7 @@ class Sweep:
                 return
 
     async def _store_again(self, stored: Stored) -> bool:
-        headers = {k: v for k, v in (stored.headers or {}).items() if k.startswith("Naq-")}
+        headers = carried(stored.headers)
         headers["Nats-Expected-Last-Subject-Sequence"] = str(stored.seq)
         headers["Nats-Msg-Id"] = f"{stored.subject}:{stored.seq}"
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from naq._publish import trace_headers
 from naq.connection import CONFLICT
 from naq.exceptions import JobNotFoundError, SerializationError, ServerRefusedError
 from naq.job import DeadLetter, Failure
@@ -72,7 +73,7 @@ class DeadLetters:
         letter = self._codec.open(DeadLetter, stored.data, stored.headers)
         names = self._connection.names
         await Results(self._connection, codec=self._codec).delete(letter.id)
-        headers = {
+        headers = trace_headers(letter.headers) | {
             "Nats-Msg-Id": f"{letter.id}:again:{stored.seq}",
             "Nats-Expected-Last-Subject-Sequence": "0",
         }

@@ -1,8 +1,4 @@
-"""Put jobs into queues: :class:`Queue`.
-
-An enqueue is one publish with a compare-and-set (the job is not queued yet) and a message id (it
-was not queued lately): sent again it does no harm, so it is sent until it is acknowledged.
-"""
+"""Put jobs into queues: :class:`Queue`."""
 
 from __future__ import annotations
 
@@ -19,18 +15,10 @@ from naq._clock import server_now
 from naq._inspect import cancel_job
 from naq._names import check_job_id, check_queue
 from naq._prepare import prepare
-from naq._publish import job_envelope
+from naq._send import Sender
 from naq._task import Call, Task
 from naq._topology import ensure_consumer, ensure_streams
-from naq.connection import CONFLICT, PubAck
-from naq.exceptions import (
-    ConfigurationError,
-    EnqueueError,
-    NaqConnectionError,
-    PayloadTooLargeError,
-    SerializationError,
-    ServerRefusedError,
-)
+from naq.exceptions import ConfigurationError
 from naq.job import Job, JobMessage
 from naq.schedules import Schedules, new_record
 from naq.serializers import Codec
@@ -41,18 +29,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Self
 
-    from naq._prepare import Function, Prepared
+    from naq._prepare import Function
     from naq._queues import QueueStats
     from naq._schedule import Schedule, ScheduleRecord
-    from naq.connection import Connection, Envelope
+    from naq.connection import Connection
 
 __all__ = ["Queue"]
-
-ROOM_FOR_LETTER = 1024
-"""Bytes a job stays below the server's limit: what a dead letter adds to it must fit."""
-
-ROOM_FOR_OPTIONS = 8192
-"""Bytes everything in a job but its arguments and ``meta`` stays below."""
 
 
 class Queue(anyio.AsyncContextManagerMixin):
@@ -91,6 +73,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         self._codec = Codec.from_settings(settings)
         self._connection: Connection
         self._backend: Backend
+        self._sender: Sender
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -103,6 +86,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             self._nats_url, given=self._given, settings=self._settings
         ) as self._connection:
             self._backend = Backend(self._connection)
+            self._sender = Sender(self._connection, self._codec, self._backend)
             await self._declare()
             yield self
 
@@ -132,7 +116,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             ServerRefusedError: the server does not store it (a full disk).
             NaqConnectionError: the server does not answer; the job may or may not be queued.
         """
-        return await self._send(prepare(self._codec, self.name, function, args, kwargs))
+        return await self._sender.one(prepare(self._codec, self.name, function, args, kwargs))
 
     async def enqueue_in(
         self, delay: float | timedelta, function: Function, /, *args: Any, **kwargs: Any
@@ -145,7 +129,9 @@ class Queue(anyio.AsyncContextManagerMixin):
             ConfigurationError: also when the delay is negative.
         """
         due = time.time() + _options.seconds("delay", delay)
-        return await self._send(prepare(self._codec, self.name, function, args, kwargs, due=due))
+        return await self._sender.one(
+            prepare(self._codec, self.name, function, args, kwargs, due=due)
+        )
 
     async def enqueue_at(
         self, when: datetime, function: Function, /, *args: Any, **kwargs: Any
@@ -156,7 +142,9 @@ class Queue(anyio.AsyncContextManagerMixin):
             ConfigurationError: also when ``when`` has no time zone.
         """
         due = _options.when("when", when)
-        return await self._send(prepare(self._codec, self.name, function, args, kwargs, due=due))
+        return await self._sender.one(
+            prepare(self._codec, self.name, function, args, kwargs, due=due)
+        )
 
     async def enqueue_many(self, calls: Iterable[Function], /, **options: Any) -> list[Job]:
         """Put many calls into the queue, in order, and return their jobs once all are stored.
@@ -172,59 +160,7 @@ class Queue(anyio.AsyncContextManagerMixin):
             EnqueueError: some were not stored; it has the jobs that were and the errors.
         """
         prepared = [prepare(self._codec, self.name, call, (), dict(options)) for call in calls]
-        for one in prepared:
-            self._check_size(one.message)
-        answers = await self._connection.store_many(
-            prepared, self._envelope, fresh=not any(one.given_id for one in prepared)
-        )
-        jobs: list[Job | None] = []
-        errors: dict[int, Exception] = {}
-        for index, (one, answer) in enumerate(zip(prepared, answers, strict=True)):
-            try:
-                jobs.append(self._job(one, answer))
-            except (NaqConnectionError, SerializationError) as exc:
-                jobs.append(None)
-                errors[index] = exc
-        if errors:
-            raise EnqueueError(jobs, errors)
-        return [job for job in jobs if job is not None]
-
-    def _envelope(self, prepared: Prepared) -> Envelope:
-        """Return subject, body and headers of a job that may be run at once or later."""
-        return job_envelope(
-            self._connection.names, self._codec, prepared.message, chosen=prepared.given_id
-        )
-
-    def _check_size(self, message: JobMessage) -> None:
-        room = self._connection.max_payload - ROOM_FOR_LETTER
-        size = len(message.payload)
-        if size < room - ROOM_FOR_OPTIONS and not message.meta:
-            return
-        size = len(self._codec.seal(message)[0])
-        if size > room:
-            raise PayloadTooLargeError(
-                f"the job ({message.function}) is {size} bytes, the server takes {room}; "
-                "pass a reference to the data instead, or raise the server's max_payload",
-                size=size,
-                limit=room,
-            )
-
-    async def _send(self, prepared: Prepared) -> Job:
-        self._check_size(prepared.message)
-        answer: PubAck | Exception
-        try:
-            answer = await self._connection.store(*self._envelope(prepared))
-        except ServerRefusedError as exc:
-            answer = exc
-        return self._job(prepared, answer)
-
-    def _job(self, prepared: Prepared, answer: PubAck | Exception) -> Job:
-        """Return the job if it is queued, now or already; raise otherwise."""
-        if isinstance(answer, PubAck):
-            return Job(prepared.message, backend=self._backend, duplicate=answer.duplicate)
-        if isinstance(answer, ServerRefusedError) and answer.code == CONFLICT:
-            return Job(prepared.message, backend=self._backend, duplicate=True)
-        raise answer
+        return await self._sender.many(prepared)
 
     # -------------------------------------------------------------- schedules
 

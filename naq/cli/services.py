@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["scheduler", "worker"]
 
 log = logging.getLogger("naq.worker")
+
+THREADS_TIMEOUT = 0.5
+"""Seconds the threads of a program that has ended get to end too."""
 
 
 def worker(
@@ -204,14 +208,17 @@ async def _obey_signals(
 
 
 def _leave(code: int) -> int:
-    """End the process even if a thread of a job never returns."""
-    stuck = [
-        thread
-        for thread in threading.enumerate()
-        if thread is not threading.main_thread() and not thread.daemon
-    ]
-    if stuck:
-        _end_now(code)
+    """End the process even if a thread of a job never returns.
+
+    What was registered with ``atexit`` (somebody's traces are still to be sent) runs unless one is
+    stuck: threads that have nothing to do any more get the time to end.
+    """
+    until = time.monotonic() + THREADS_TIMEOUT
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                _end_now(code)
     return code
 
 

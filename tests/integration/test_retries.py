@@ -199,6 +199,20 @@ async def test_a_requeued_job_has_all_its_attempts_again(queue, run_worker, conn
         assert (await queue.stats()).dead == 1
 
 
+async def test_a_requeued_job_waits_for_its_long_retries_again(
+    queue, run_worker, connection, monkeypatch
+):
+    monkeypatch.setattr("naq._decide.SHORT_DELAY", 0.1)
+    async with run_worker():
+        job = await queue.enqueue(fail_until, 3, max_retries=1, retry_delay=0.3)
+        with pytest.raises(JobExecutionError, match="after 2 attempts"):
+            await job.result(timeout=10)
+
+        await DeadLetters(connection).requeue(job.id)
+        with pytest.raises(JobExecutionError, match="after 2 attempts"):
+            await job.result(timeout=10)
+
+
 async def test_a_requeued_job_that_works_leaves_no_letter(queue, run_worker, connection):
     async with run_worker():
         job = await queue.enqueue(works_once_allowed)

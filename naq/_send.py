@@ -1,0 +1,141 @@
+"""Prepared jobs on their way to the server: sizes, spans, and what its answers mean.
+
+An enqueue is one publish with a compare-and-set (the job is not queued yet) and a message id (it
+was not queued lately): sent again it does no harm, so it is sent until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from naq._publish import job_envelope
+from naq._tracing import tracing
+from naq.connection import CONFLICT, PubAck
+from naq.exceptions import (
+    EnqueueError,
+    NaqConnectionError,
+    PayloadTooLargeError,
+    SerializationError,
+    ServerRefusedError,
+)
+from naq.job import Job, JobMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from naq._backend import Backend
+    from naq._prepare import Prepared
+    from naq.connection import Connection, Envelope
+    from naq.serializers import Codec
+
+__all__ = ["Sender"]
+
+ROOM_FOR_LETTER = 1024
+"""Bytes a job stays below the server's limit: what a dead letter adds to it must fit."""
+ROOM_FOR_OPTIONS = 8192
+"""Bytes everything in a job but its arguments and ``meta`` stays below."""
+ROOM_FOR_TRACE = 4096
+"""Bytes a job must be below the server's limit to carry the context of a trace as well."""
+
+
+class Sender:
+    """Sends jobs over one connection."""
+
+    def __init__(self, connection: Connection, codec: Codec, backend: Backend) -> None:
+        """Prepare to send.
+
+        Args:
+            connection: where to.
+            codec: seals the jobs.
+            backend: what the handles of sent jobs ask.
+        """
+        self._connection = connection
+        self._codec = codec
+        self._backend = backend
+        self._tracing = tracing()
+
+    async def one(self, prepared: Prepared) -> Job:
+        """Send a job; return its handle once it is stored, now or already.
+
+        Raises:
+            PayloadTooLargeError: it is larger than the server takes.
+            ServerRefusedError: the server does not store it.
+            NaqConnectionError: the server does not answer.
+        """
+        if self._tracing is None or (span := self._tracing.sending([prepared.message])) is None:
+            return await self._one(prepared)
+        with span as trace:
+            return await self._one(prepared._replace(trace=trace))
+
+    async def _one(self, prepared: Prepared) -> Job:
+        self._check_size(prepared.message)
+        answer: PubAck | Exception
+        try:
+            answer = await self._connection.store(*self._envelope(prepared))
+        except ServerRefusedError as exc:
+            answer = exc
+        return self._job(prepared, answer)
+
+    async def many(self, prepared: Sequence[Prepared]) -> list[Job]:
+        """Send many jobs of one queue; nothing is sent if one of them is too large.
+
+        Raises:
+            EnqueueError: some were not stored.
+            PayloadTooLargeError: one is larger than the server takes.
+        """
+        span = None
+        if self._tracing is not None and prepared:
+            span = self._tracing.sending([one.message for one in prepared], bulk=True)
+        if span is None:
+            return await self._many(prepared)
+        with span as trace:
+            return await self._many([one._replace(trace=trace) for one in prepared])
+
+    async def _many(self, prepared: Sequence[Prepared]) -> list[Job]:
+        for one in prepared:
+            self._check_size(one.message)
+        answers = await self._connection.store_many(
+            prepared, self._envelope, fresh=not any(one.given_id for one in prepared)
+        )
+        jobs: list[Job | None] = []
+        errors: dict[int, Exception] = {}
+        for index, (one, answer) in enumerate(zip(prepared, answers, strict=True)):
+            try:
+                jobs.append(self._job(one, answer))
+            except (NaqConnectionError, SerializationError) as exc:
+                jobs.append(None)
+                errors[index] = exc
+        if errors:
+            raise EnqueueError(jobs, errors)
+        return [job for job in jobs if job is not None]
+
+    def _envelope(self, prepared: Prepared) -> Envelope:
+        """Return subject, body and headers of a job that may be run at once or later."""
+        subject, body, headers = job_envelope(
+            self._connection.names, self._codec, prepared.message, chosen=prepared.given_id
+        )
+        if prepared.trace and len(body) < self._connection.max_payload - ROOM_FOR_TRACE:
+            headers |= prepared.trace
+        return subject, body, headers
+
+    def _check_size(self, message: JobMessage) -> None:
+        room = self._connection.max_payload - ROOM_FOR_LETTER
+        size = len(message.payload)
+        if size < room - ROOM_FOR_OPTIONS and not message.meta:
+            return
+        size = len(self._codec.seal(message)[0])
+        if size > room:
+            raise PayloadTooLargeError(
+                f"the job ({message.function}) is {size} bytes, the server takes {room}; "
+                "pass a reference to the data instead, or raise the server's max_payload",
+                size=size,
+                limit=room,
+            )
+
+    def _job(self, prepared: Prepared, answer: PubAck | Exception) -> Job:
+        """Return the job if it is queued, now or already; raise otherwise."""
+        if isinstance(answer, PubAck):
+            return Job(prepared.message, backend=self._backend, duplicate=answer.duplicate)
+        if isinstance(answer, ServerRefusedError) and answer.code == CONFLICT:
+            return Job(prepared.message, backend=self._backend, duplicate=True)
+        raise answer
