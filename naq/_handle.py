@@ -17,10 +17,11 @@ import anyio
 from naq._decide import FIRST, Bury, Run, Skip, on_delivery
 from naq._executor import execute
 from naq._firing import Firing
+from naq._held import Held
 from naq._job_log import about, log_failure
 from naq._names import FIRE_MARK
 from naq._publish import CHECK
-from naq._settle import ATTEMPT, Held
+from naq._settle import ATTEMPT
 from naq._tally import DONE, FAILED, RETRIED
 from naq._tracing import tracing
 from naq.connection import PubAck

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from naq._executor import Outcome
-    from naq._settle import Held
+    from naq._held import Held
 
 __all__ = ["about", "job_fields", "log_failure"]
 

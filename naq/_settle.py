@@ -40,15 +40,14 @@ from naq.job import Attempt, DeadLetter, Failure, JobRecord, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from naq._decide import Delivery, Retry, Run
+    from naq._decide import Retry, Run
     from naq._executor import Outcome
-    from naq._tracing import AttemptSpan
-    from naq.connection import Connection, Message, PubAck
-    from naq.job import JobMessage
+    from naq._held import Held
+    from naq.connection import Connection, PubAck
     from naq.results import Results
     from naq.serializers import Codec
 
-__all__ = ["ATTEMPT", "Held", "Settler"]
+__all__ = ["ATTEMPT", "Settler"]
 
 ATTEMPT = "Naq-Attempt"
 """Header of a message that is a scheduled retry: its record must be read before it runs."""
@@ -59,55 +58,6 @@ BRIEF = 100
 """Characters of an error's text that a letter keeps where there is no room for all of it."""
 
 log = logging.getLogger("naq.worker")
-
-
-class Held:
-    """A job a worker was given and has not settled.
-
-    ``reply`` and ``delivery`` change when the server delivers it again while it is held;
-    ``record`` is what was known of it when it was taken, and ``expected`` that record's sequence.
-    ``scope`` is there while it runs, to cancel it; ``concluded`` from when its outcome is known.
-    ``span`` is there from when it runs, if traces are made.
-    """
-
-    __slots__ = (
-        "arrived_at",
-        "body",
-        "cancelled",
-        "concluded",
-        "delivery",
-        "expected",
-        "headers",
-        "id",
-        "job",
-        "problem",
-        "queue",
-        "record",
-        "reply",
-        "run",
-        "scope",
-        "span",
-        "started_at",
-    )
-
-    def __init__(self, job_id: str, queue: str, message: Message, delivery: Delivery) -> None:
-        self.id = job_id
-        self.arrived_at = time.monotonic()
-        self.queue = queue
-        self.body = message.data
-        self.headers = message.headers or {}
-        self.reply = message.reply
-        self.delivery = delivery
-        self.job: JobMessage | None = None
-        self.record: JobRecord | None = None
-        self.expected = 0
-        self.run: Run | None = None
-        self.scope: anyio.CancelScope | None = None
-        self.cancelled = False
-        self.concluded = False
-        self.problem: Failure | None = None
-        self.started_at: float | None = None
-        self.span: AttemptSpan | None = None
 
 
 class Settler:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from naq._settle import Held
+    from naq._held import Held
     from naq.connection import Connection
 
 __all__ = ["Worker"]
