@@ -297,9 +297,7 @@ async def test_a_header_that_says_nothing(queue, run_worker, spans, monkeypatch,
     assert ran.parent is None
 
 
-async def test_a_process_without_an_sdk_hands_on_what_comes(
-    queue, run_worker, spans, monkeypatch, connection
-):
+async def test_a_process_without_an_sdk_hands_on_what_comes(queue, run_worker, spans, monkeypatch):
     """The worker has the API alone; whoever enqueues and whoever runs the second job has an SDK."""
     with_sdk = _handle.tracing
     monkeypatch.setattr(_handle, "tracing", Tracing)
