@@ -46,10 +46,20 @@ def nats(tmp_path_factory):
         process = subprocess.Popen(server.configure(), stdout=log, stderr=log)
     try:
         anyio.run(server.wait_healthy)
+        anyio.run(_keep_one_stream, server)
         yield server
     finally:
         process.terminate()
         process.wait(10)
+
+
+async def _keep_one_stream(server):
+    """Have a stream for ever: with the last one the server removes the directory of all of them.
+
+    It does so a little later, when the next test may be making its first one there.
+    """
+    async with connect(settings=Settings(nats_url=server.url_with_token)) as connection:
+        await connection.api("STREAM.CREATE.kept", {"name": "kept", "subjects": ["kept"]})
 
 
 @pytest.fixture

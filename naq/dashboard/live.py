@@ -10,6 +10,7 @@ A page whose reader does not read is let go: the browser comes back by itself.
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,12 @@ QUEUED = 8
 """Messages a reader may be behind."""
 SETTLE = 0.1
 """Seconds between the first word of a change and a look: what comes together is shown together."""
-PAUSE = 0.9
-"""Seconds between two looks while things go on changing."""
+DUTY = 0.05
+"""Part of the time that looking may take while things go on changing."""
+SHORTEST, LONGEST = 0.1, 2.0
+"""Seconds between two looks, whatever they cost."""
+DEAF, DEAFEST = 0.1, 1.0
+"""Seconds after a word in which no more is heard; more while one word follows the other."""
 LOOK = 5.0
 """Seconds after which one looks without a word: what only time changes, like a silent worker."""
 BEAT = 15.0
@@ -69,6 +74,8 @@ class Hub:
         self._pages: dict[str, _Page] = {}
         self._bell = trio.Event()
         self._opened = trio.Event()
+        self.looked_at = 0.0
+        """When the last look began (monotonic): answers from before may be old."""
         self._problem: str | None = None
         self._senders: dict[_Receiving, tuple[str, _Sending]] = {}
 
@@ -141,9 +148,11 @@ class Hub:
             await self._bell.wait()
             await trio.sleep(SETTLE)
             self._bell = trio.Event()
+            self.looked_at, used = time.monotonic(), time.thread_time()
             for path, page in list(self._pages.items()):
                 await self._update(path, page)
-            await trio.sleep(PAUSE)
+            cost = time.thread_time() - used
+            await trio.sleep(min(LONGEST, max(SHORTEST, cost / DUTY)))
 
     async def _update(self, path: str, page: _Page) -> None:
         try:
@@ -178,10 +187,12 @@ class Hub:
             names.schedule("*"),
             names.presence("*"),
         )
+        heard, deaf = trio.Event(), DEAF
         while True:
             if not self._pages:
                 self._opened = trio.Event()
                 await self._opened.wait()
+            missed = heard.is_set()
             heard = trio.Event()
 
             def hear(_: object, heard: trio.Event = heard) -> None:
@@ -190,9 +201,14 @@ class Hub:
             with ExitStack() as stack, trio.move_on_after(LOOK):
                 for subject in subjects:
                     stack.enter_context(connection.subscription(subject, hear))
+                if missed:  # what came while nobody listened
+                    self.ring()
+                began = trio.current_time()
                 await heard.wait()
+            busy = trio.current_time() - began < deaf
+            deaf = min(DEAFEST, deaf * 2) if busy else DEAF
             self.ring()
-            await trio.sleep(SETTLE + PAUSE if len(self._pages) else 0)
+            await trio.sleep(deaf)
 
 
 def _event(name: str, content: object) -> bytes:

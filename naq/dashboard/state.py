@@ -73,15 +73,16 @@ class State:
         """
         async with self._asking.setdefault(name, trio.Lock()):
             at, answer = self._answers.get(name, (float("-inf"), None))
-            if time.monotonic() - at < FRESH:
+            if at > self.hub.looked_at and time.monotonic() - at < FRESH:
                 if answer is SILENCE:  # or those who wait would each wait as long again
                     raise NaqConnectionError("the server does not answer")
                 known: T = answer
                 return known
             _, queries = self.link.here()
+            began = time.monotonic()  # what happens while it is answered may not be in it
             with trio.move_on_after(PATIENCE):
                 found = await ask(queries)
-                self._answers[name] = (time.monotonic(), found)
+                self._answers[name] = (began, found)
                 return found
             self._answers[name] = (time.monotonic(), SILENCE)
         raise NaqConnectionError("the server does not answer")
