@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 
-up: $(STAMP) ## Set up and run supervisor.toml: nats, two workers, a producer
+up: $(STAMP) ## Set up and run supervisor.toml: nats, two workers, the dashboard
 	@exec $(BIN)/naq up supervisor.toml
 
 # Most tests wait for something; so as many files at a time as there are processors.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from naq import presence
 from naq._counters import totals
 from naq._exposition import build_info, gauge, jobs, text
+from naq._followed import Followed
 from naq._queues import list_queues
 from naq._records import Records
 from naq._schedule import ScheduleStatus
@@ -88,46 +89,17 @@ class QueueMetrics:
 
 
 class _Schedules:
-    """How many schedules there are of each status.
-
-    The status stands in the record, so the server cannot count them. Only records that were stored
-    since the last look are read, and the server's count of all tells whether some are gone, for
-    which they are all read again: ten thousand schedules at rest cost two small requests.
-    """
+    """How many schedules there are of each status; that stands in the record only."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, names = connection, connection.names
         self._records = Records(connection, Codec.from_settings(connection.settings))
-        self._stream = ""
-        self._forget()
-
-    def _forget(self) -> None:
-        self._known: dict[str, ScheduleStatus] = {}
-        self._after = 0
+        self._all = Followed(connection, names.jobs_stream, names.schedule("*"), self._status)
 
     async def count(self) -> Mapping[ScheduleStatus, int]:
         """Return the numbers; raises NaqConnectionError if the server cannot be reached."""
         await ensure_streams(self._connection)
-        names = self._connection.names
-        created = (await self._connection.api(f"STREAM.INFO.{names.jobs_stream}"))["created"]
-        if created != self._stream:  # another stream, whose sequences begin anew
-            self._forget()
-            self._stream = created
-        await self._read()
-        _, total = await self._connection.first(names.jobs_stream, names.schedule("*"))
-        if len(self._known) > total:
-            self._forget()
-            await self._read()
-        return Counter(self._known.values())
-
-    async def _read(self) -> None:
-        names = self._connection.names
-        while page := await self._connection.page(
-            names.jobs_stream, names.schedule("*"), after=self._after
-        ):
-            for stored in page:
-                self._known[self._records.id_of(stored)] = self._status(stored)
-            self._after = page[-1].seq
+        return Counter(await self._all.look())
 
     def _status(self, stored: Stored) -> ScheduleStatus:
         try:

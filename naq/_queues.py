@@ -63,8 +63,13 @@ async def list_queues(connection: Connection) -> list[QueueStats]:
         if not consumers or offset >= answer["total"]:
             break
 
+    # Mostly nothing is delayed or dead, and then there is no need to ask for each queue.
+    _, delayed = await connection.first(names.jobs_stream, names.delayed("*", "*"))
+    _, dead = await connection.first(names.results_stream, names.dead_letter("*", "*"))
+
     async def look(queue: str, info: dict[str, Any]) -> None:
-        found.append(await _stats(connection, queue, info))
+        some = (delayed > 0, dead > 0)
+        found.append(await _stats(connection, queue, info, some))
 
     async with anyio.create_task_group() as tasks:
         for queue, info in listed:
@@ -84,14 +89,24 @@ async def queue_stats(connection: Connection, queue: str) -> QueueStats:
     return await _stats(connection, queue, info)
 
 
-async def _stats(connection: Connection, queue: str, info: dict[str, Any]) -> QueueStats:
+async def _stats(
+    connection: Connection,
+    queue: str,
+    info: dict[str, Any],
+    some: tuple[bool, bool] = (True, True),
+) -> QueueStats:
+    """Return the numbers of a queue; ``some`` says whether any job is delayed, or dead."""
     names = connection.names
-    oldest, _ = await connection.first(names.jobs_stream, names.queue_filter(queue))
-    _, delayed = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
-    _, dead = await connection.first(names.results_stream, names.dead_letter(queue, "*"))
+    delayed = dead = 0
+    if some[0]:
+        _, delayed = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
+    if some[1]:
+        _, dead = await connection.first(names.results_stream, names.dead_letter(queue, "*"))
     age = None
-    if oldest is not None:
-        age = max(0.0, _now(info) - oldest.time.timestamp())
+    if info["num_pending"] or info["num_ack_pending"]:
+        oldest, _ = await connection.first(names.jobs_stream, names.queue_filter(queue))
+        if oldest is not None:
+            age = max(0.0, _now(info) - oldest.time.timestamp())
     return QueueStats(
         queue=queue,
         depth=info["num_pending"],

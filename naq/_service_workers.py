@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from naq.scheduler import Scheduler
-    from naq.supervisor.kinds import ReplicaContext, TaskStatus
+    from naq.supervisor.kinds import Project, ReplicaContext, TaskStatus
     from naq.supervisor.spec import ServiceSpec
     from naq.worker import Worker
 
 __all__ = ["DashboardKind", "SchedulerKind", "WorkerKind"]
 
+DASHBOARD_PORT = 8080
 _METRICS = Key(
     type=LISTEN,
     doc="where to answer /healthz, /readyz and /metrics: host:port; {port} is the replica's",
@@ -174,12 +175,12 @@ class DashboardKind(Kind):
     """``type = "dashboard"``: on the supervisor's loop, or in a process."""
 
     name: ClassVar[str] = "dashboard"
+    _port: int
     runs: ClassVar[tuple[Run, ...]] = (Run.TASK, Run.PROCESS)
     keys: ClassVar[Mapping[str, Key]] = {
         "bind": Key(
             type=BIND,
-            default=("127.0.0.1", 8080),
-            doc="where it listens",
+            doc="where it listens; default: 127.0.0.1:8080, or another port if that is taken",
         ),
         "token": Key(type=TEXT, doc="what one logs in with; default: NAQ_DASHBOARD_TOKEN, or made"),
         "proxy_header": Key(type=TEXT, doc="header in which a reverse proxy names who it let in"),
@@ -190,13 +191,25 @@ class DashboardKind(Kind):
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
         """Several on one address would be one too many."""
-        if service.replicas != 1 and service.options["bind"][1] != 0:
+        bind = service.options["bind"]
+        if service.replicas != 1 and (bind is None or bind[1] != 0):
             yield "replicas", "must be 1: they would listen at the same port"
+
+    def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:  # noqa: ARG002
+        """Choose a port, once, so that a restart does not move what people look at."""
+        from naq._ports import free_port, is_free
+
+        if not hasattr(self, "_port") and any(s.options["bind"] is None for s in services.values()):
+            self._port = DASHBOARD_PORT if is_free(DASHBOARD_PORT) else free_port()
+
+    def _place(self, replica: ReplicaContext) -> tuple[str, int]:
+        bind: tuple[str, int] | None = replica.service.options["bind"]
+        return ("127.0.0.1", self._port) if bind is None else bind
 
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq dashboard``."""
         options = replica.service.options
-        host, port = options["bind"]
+        host, port = self._place(replica)
         words = [sys.executable, "-m", "naq", "dashboard", "--host", host, "--port", str(port)]
         env: dict[str, str | None] = {}
         if options["token"]:
@@ -219,7 +232,7 @@ class DashboardKind(Kind):
         from naq.settings import Settings
 
         options = replica.service.options
-        host, port = options["bind"]
+        host, port = self._place(replica)
         dashboard = Dashboard(
             host=host,
             port=port,

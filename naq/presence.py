@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 
+from naq._followed import Followed
 from naq._topology import ensure_streams
 from naq.exceptions import NaqConnectionError
 
@@ -166,6 +167,13 @@ class _Heard:
             self._missing.discard(_decode(reply.data).id)
         self._seen = len(replies)
         return not self._missing
+
+
+def follow_announced(connection: Connection) -> Followed[WorkerInfo]:
+    """Return what workers and schedulers announce, for whoever looks again and again."""
+    names = connection.names
+    bucket = names.workers_bucket
+    return Followed(connection, f"KV_{bucket}", f"$KV.{bucket}.>", lambda s: _decode(s.data))
 
 
 async def announced(connection: Connection) -> dict[str, WorkerInfo]:

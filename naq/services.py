@@ -43,6 +43,7 @@ DEFAULT_TOPOLOGY: Mapping[str, Any] = MappingProxyType(
             "nats": {"type": "nats"},
             "worker": {"type": "worker", "queues": ["default"], "depends_on": ["nats"]},
             "scheduler": {"type": "scheduler", "run": "task", "depends_on": ["nats"]},
+            "dashboard": {"type": "dashboard"},
         },
     }
 )

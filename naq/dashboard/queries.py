@@ -57,14 +57,14 @@ class Queries:
         self._connection = connection
         self._codec = Codec.from_settings(connection.settings)
         self._letters = DeadLetters(connection, codec=self._codec)
+        self._announced = presence.follow_announced(connection)
 
     async def overview(self) -> Overview:
         """Return all queues, and how many of everything else there are."""
         connection, names = self._connection, self._connection.names
         queues = await list_queues(connection)
-        announced = await presence.announced(connection)
         _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
-        kinds = [info.kind for info in announced.values()]
+        kinds = [info.kind for info in await self._announced.look()]
         return Overview(
             queues=queues,
             workers=kinds.count("worker"),

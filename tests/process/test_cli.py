@@ -407,13 +407,13 @@ def test_a_taken_port_is_said_with_who_holds_it(tmp_path, project):
         other.down()
 
 
-def test_without_a_file_there_is_a_server_a_worker_and_a_scheduler(tmp_path):
+def test_without_a_file_there_is_all_one_needs(tmp_path):
     project = Project(tmp_path)
     (tmp_path / "supervisor.toml").unlink()
     project.up()
     try:
         services = [row["service"] for row in project.json("ps")]
-        assert services == ["nats", "worker", "scheduler"]
+        assert services == ["nats", "worker", "scheduler", "dashboard"]
         assert project.run("enqueue", "math:factorial", "5", "--wait").stdout == "120\n"
     finally:
         project.down()

@@ -302,7 +302,7 @@ def test_every_key_is_in_the_guide():
 
 
 def test_the_built_in_topology_names_nats_a_worker_and_a_scheduler():
-    assert set(DEFAULT_TOPOLOGY["services"]) == {"nats", "worker", "scheduler"}
+    assert set(DEFAULT_TOPOLOGY["services"]) == {"nats", "worker", "scheduler", "dashboard"}
 
 
 # ------------------------------------------------------------------ values
