@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from benchmarks.peers._driver import Peer
 
@@ -52,8 +53,10 @@ class Taskiq(Peer):
     async def put_in(self, seconds: float, job: str, args: list[Any]) -> Any:
         """Enqueue one that is due later: a schedule, and a scheduler that sends it."""
         due = datetime.now(UTC) + timedelta(seconds=seconds)
-        made = await self.tasks[job].schedule_by_time(self.source, due, *args)
-        return made.task_id
+        name = uuid4().hex
+        task = self.tasks[job].kicker().with_task_id(name)
+        await task.schedule_by_time(self.source, due, *args)
+        return name
 
     async def ready(self, handle: Any) -> bool:
         """Whether there is a result."""
