@@ -23,7 +23,7 @@ from benchmarks.stage import Options
 from benchmarks.workloads import WORKLOADS, Workload
 
 RESULTS = Path(__file__).parent / "results"
-LIMITS = ("bare", "bare-await")
+NOT_IN_SHORT = "bare-await"
 
 
 def main() -> None:
@@ -106,7 +106,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
                 console.print(text, markup=False, highlight=False)
 
         if not options.full and not options.only:
-            found |= runs.run_quick(there, sizes, options.rounds, say=say)
+            who = [one for one in there if options.peers or one.name != NOT_IN_SHORT]
+            found |= runs.run_quick(who, sizes, options.rounds, say=say)
         else:
             for workload in _wanted(options):
                 who = [one for one in there if not workload.only or one.name in workload.only]

@@ -121,7 +121,7 @@ def sleep100(stage: Stage) -> Figures:
 def enqueue(stage: Stage) -> Figures:
     """Into an empty queue with nobody to take: one by one, 32 in flight, and in bulk."""
     figures: Figures = {}
-    limit = 20_000.0 if stage.options.full else 3_000.0
+    limit = 20_000.0 if stage.options.full else 2_000.0
     stage.ask("fill", job="noop", args=[], count=40, how="flight", watch=False)  # it is warm
     stage.count_cpu()
     bulk = limit / 4 if stage.contestant.name == "rq" else JOBS

@@ -83,6 +83,7 @@ class Pipelined:
         self._body = record()
         self._inbox = link.new_inbox()
         self._waiting: dict[str, Msg] = {}
+        self._one = asyncio.Lock()  # a gate holds up the other batch as well
 
     async def run(self, js: JetStreamContext) -> None:
         """Have up to CONCURRENCY jobs between fetch and ack."""
@@ -99,8 +100,9 @@ class Pipelined:
                 got = await subscription.fetch(CONCURRENCY, timeout=5)
             except nats.errors.TimeoutError:
                 continue
-            for message in got:
-                await self._store(message)
+            async with self._one:
+                for message in got:
+                    await self._store(message)
 
     async def _store(self, message: Msg) -> None:
         if b":gate" in message.data:

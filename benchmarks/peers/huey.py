@@ -10,7 +10,8 @@ from huey import RedisHuey
 from benchmarks.peers import _jobs
 from benchmarks.peers._driver import URL, SyncPeer, serve
 
-huey = RedisHuey("bench", url=URL, store_none=True, notify_result=True)
+# Each thread waits on a connection of its own; redis-py allows 100 unless told otherwise.
+huey = RedisHuey("bench", url=f"{URL}?max_connections=2000", store_none=True, notify_result=True)
 TASKS = {job.__name__: huey.task()(job) for job in _jobs.SYNC}
 
 
