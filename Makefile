@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench bench-supervisors format clean
+.PHONY: help up test check bench bench-full bench-supervisors format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ check: $(STAMP) ## Lint, layers and types
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## Measure throughput, latency and start-up on this machine
+bench: $(STAMP) ## naq and its peers (from PyPI, with Debian's redis-server) in some minutes
 	@$(BIN)/python -m benchmarks
+
+bench-full: $(STAMP) ## The same with all workloads and all jobs: hours
+	@$(BIN)/python -m benchmarks --full
 
 bench-supervisors: $(STAMP) ## The same of naq up beside circus, supervisord and honcho (from PyPI)
 	@$(BIN)/python -m benchmarks.supervisors

@@ -1,100 +1,199 @@
-"""``python -m benchmarks`` (``make bench``): naq's own numbers on this machine.
+"""``python -m benchmarks``: naq and its peers on the same work, on this machine, in one run.
 
-Each figure is the median of some runs with the lowest and highest beside it. All is written to
-``benchmarks/results/latest.json`` as well.
+Writes ``benchmarks/results/<date>.json``, ``.md`` and ``.svg``. ``docs/benchmarks.md`` says how it
+is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import anyio
 from rich.console import Console
-from rich.table import Table
 
 import naq
-from benchmarks import schedules, startup, throughput
-from naq.server import find_binary
+from benchmarks import brokers, chart, machine, own, rows, runs, targets, venvs
+from benchmarks.contestants import Contestant, named
+from benchmarks.processes import stop_on_signals
+from benchmarks.stage import Options
+from benchmarks.workloads import WORKLOADS, Workload
 
 RESULTS = Path(__file__).parent / "results"
+NOT_IN_SHORT = "bare-await"
 
 
-def run(function, *arguments):
-    """Run a measurement on uvloop and return what it found."""
-    return anyio.run(function, *arguments, backend_options={"use_uvloop": True})
-
-
-def main():
+def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="of each measurement")
-    parser.add_argument("--only", help="measurements with this in their title")
-    arguments = parser.parse_args()
-    runs = arguments.runs
-    found = {}
-    console = Console()
-    measurements = [
-        *[
-            (f"drain on {loop}", lambda loop=loop: run(throughput.drain, loop, runs))
-            for loop in throughput.LOOPS
-        ],
-        ("enqueue", lambda: run(throughput.enqueue, runs)),
-        ("latency", lambda: run(throughput.latency, runs)),
-        ("schedules at rest", lambda: run(schedules.at_rest, 1)),
-        ("lateness of schedules", lambda: run(schedules.lateness, 1)),
-        ("start-up", lambda: startup.version(runs) | startup.up(runs)),
-    ]
-    for title, measure in measurements:
-        if arguments.only and arguments.only not in title:
-            continue
-        with console.status(f"measuring: {title}"):
-            found |= measure()
-    report(console, found, runs)
+    options = _arguments()
+    if options.list:
+        _list()
+        return
+    if options.show:
+        _report(json.loads(options.show.read_text()))
+        return
+    stop_on_signals()
+    try:
+        document = _measure(options)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    written = _write(document)
+    _report(document)
+    print(f"written to {', '.join(str(path) for path in written)}")
 
 
-def report(console, found, runs):
-    """Print the table and write the file."""
-    table = Table("", "median", "lowest", "highest", title=f"{machine()}; {runs} runs each")
-    for name, (values, unit) in found.items():
-        cells = (statistics.median(values), min(values), max(values))
-        table.add_row(name, *(shown(value, unit) for value in cells))
-    console.print(table)
-    RESULTS.mkdir(exist_ok=True)
-    document = {
-        "at": datetime.now(UTC).isoformat(),
-        "machine": machine(),
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--full", action="store_true", help="all workloads, all jobs")
+    parser.add_argument("--only", type=_names, help="workloads, with commas; see --list")
+    parser.add_argument("--peers", type=_names, help="contestants, with commas; see --list")
+    parser.add_argument("--rounds", type=int, default=3, help="of each workload, in turns")
+    parser.add_argument(
+        "--redis-appendonly", action="store_true", help="Redis writes a log, synced every second"
+    )
+    parser.add_argument("--list", action="store_true", help="show workloads and contestants")
+    parser.add_argument("--show", type=Path, metavar="JSON", help="print a former run again")
+    options = parser.parse_args()
+    known = {workload.name for workload in WORKLOADS} | set(own.MEASUREMENTS)
+    if unknown := sorted(set(options.only or ()) - known):
+        parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    try:
+        options.contestants = named(options.peers)
+    except ValueError as exc:
+        parser.error(str(exc))
+    return options
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _list() -> None:
+    print("workloads")
+    for workload in WORKLOADS:
+        print(f"  {workload.name:14}{workload.title}")
+    for name, (title, _) in own.MEASUREMENTS.items():
+        print(f"  {name:14}{title} (naq only)")
+    print("contestants")
+    for one in named(None):
+        print(f"  {one.name:14}on {one.broker}")
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return everything that was found, as it is written."""
+    console = Console(stderr=True)
+    sizes = Options(full=options.full, everysec=options.redis_appendonly)
+    document = _describe(options)
+    with console.status("preparing the environments of the peers"):
+        absent = runs.ready(options.contestants)
+    for name, why in absent.items():
+        console.print(f"{name}: {why}")
+    there = [one for one in options.contestants if one.name not in absent]
+    document["absent"] = absent
+    document["versions"] = {one.name: venvs.versions(one) for one in there}
+    document["brokers"] = _brokers(there, everysec=options.redis_appendonly)
+    found = document["results"]
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            status.update(text)
+            if "failed" in text or not console.is_terminal:
+                console.print(text, markup=False, highlight=False)
+
+        if not options.full and not options.only:
+            who = [one for one in there if options.peers or one.name != NOT_IN_SHORT]
+            found |= runs.run_quick(who, sizes, options.rounds, say=say)
+        else:
+            for workload in _wanted(options):
+                who = [one for one in there if not workload.only or one.name in workload.only]
+                rounds = min(options.rounds, workload.rounds)
+                found[workload.name] = runs.run(workload, who, sizes, rounds, say=say)
+        for name in own.wanted(options.only, full=options.full):
+            say(name)
+            found[name] = {"naq": {"rounds": own.MEASUREMENTS[name][1](options.rounds), "why": ""}}
+    document["targets"] = [vars(one) for one in targets.verdicts(found)]
+    return document
+
+
+def _wanted(options: argparse.Namespace) -> list[Workload]:
+    return [one for one in WORKLOADS if not options.only or one.name in options.only]
+
+
+def _describe(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "full": options.full,
+        "machine": machine.facts(),
         "naq": naq.__version__,
-        "results": {
-            name: {"unit": unit, "values": values} for name, (values, unit) in found.items()
-        },
+        "results": {},
     }
-    (RESULTS / "latest.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def shown(value, unit):
-    """Return a figure as people read it."""
-    if unit == "/s":
-        return f"{value:,.0f}/s"
-    return f"{value:.2f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+def _brokers(there: list[Contestant], *, everysec: bool) -> dict[str, dict[str, str]]:
+    found = {}
+    for kind in sorted({one.broker for one in there}):
+        stated = "redis-everysec" if kind == "redis" and everysec else kind
+        durability = brokers.DURABILITY[stated]
+        found[kind] = {"version": brokers.version(kind), "durability": durability}
+    return found
 
 
-def machine():
-    """Return what it ran on."""
-    server = subprocess.run(
-        [find_binary(), "--version"], capture_output=True, text=True, check=True
-    )
-    version = server.stdout.split("v")[-1].strip()
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"nats-server {version}"
-    )
+def _write(document: dict[str, Any]) -> list[Path]:
+    """Write the run beside those of other days."""
+    RESULTS.mkdir(exist_ok=True)
+    stem = document["at"][:16].replace(":", "")
+    found, everybody = document["results"], _everybody(document)
+    texts = {
+        "json": json.dumps(document, indent=1) + "\n",
+        "md": markdown(document),
+        "svg": chart.svg(found, everybody),
+    }
+    written = []
+    for suffix, text in texts.items():
+        path = RESULTS / f"{stem}.{suffix}"
+        path.write_text(text)
+        written.append(path)
+    return written
+
+
+def _everybody(document: dict[str, Any]) -> list[str]:
+    return [one.name for one in named(None) if one.name in document["versions"]]
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Return the run as a page: what it ran on, the figures, who is missing where, the targets."""
+    found = document["results"]
+    lines = [
+        f"`{document['command']}`, {document['at']}",
+        "",
+        machine.describe(document["machine"]),
+    ]
+    for kind, facts in document["brokers"].items():
+        lines.append(f"{kind}: {facts['version']}; {facts['durability']}")
+    lines += [
+        "",
+        rows.table(found, _everybody(document)),
+        "Medians (lowest…highest of the rounds).",
+        "",
+    ]
+    for workload, entries in found.items():
+        for name, entry in entries.items():
+            if entry.get("why") and not entry["rounds"]:
+                lines.append(f"- {workload}, {name}: {entry['why']}")
+    for name, why in document["absent"].items():
+        lines.append(f"- {name}: {why}")
+    judged = [targets.Verdict(**one) for one in document["targets"]]
+    return "\n".join([*lines, "", targets.table(judged)])
+
+
+def _report(document: dict[str, Any]) -> None:
+    print(markdown(document))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,6 @@ import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-import anyio
-
-import naq
 from naq.server import EmbeddedServer, find_binary, run_server
 
 ROOT = Path(__file__).parent.parent
@@ -71,25 +68,3 @@ class Stage:
             finally:
                 process.terminate()
                 process.wait(30)
-
-    async def drained(self, queue):
-        """Wait until a resumed queue is empty; return the seconds from its first delivery on."""
-        names, connection = queue._connection.names, queue._connection  # noqa: SLF001
-        subject = f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue.name)}"
-        before = (await connection.api(subject))["delivered"]["consumer_seq"]
-        await queue.resume()
-        began = None
-        while True:
-            info = await connection.api(subject)
-            now = anyio.current_time()
-            if began is None and info["delivered"]["consumer_seq"] > before:
-                began = now
-            if not info["num_pending"] and not info["num_ack_pending"] and began is not None:
-                return now - began
-            await anyio.sleep(0.002)
-
-
-async def fill(queue, function, count):
-    """Put ``count`` jobs into a paused queue."""
-    await queue.pause()
-    return await queue.enqueue_many([naq.call(function) for _ in range(count)])

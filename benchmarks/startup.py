@@ -30,12 +30,12 @@ def version(runs):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "naq", "--version"], check=True, capture_output=True)
         times.append((time.perf_counter() - began) * 1000)
-    return {"naq --version": (times, "ms")}
+    return {"version_ms": (times, "ms")}
 
 
 def up(runs):
-    """Seconds from typing ``naq up`` until nats and two workers are ready."""
-    times = []
+    """Seconds from typing ``naq up`` until nats and two workers are ready; then ``naq ps``."""
+    times, lists = [], []
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="naq-bench-") as home:
             Path(home, "supervisor.toml").write_text(TOPOLOGY)
@@ -55,6 +55,15 @@ def up(runs):
                     raise RuntimeError(f"naq up has ended:\n{said.decode()}")
                 said += line
             times.append(time.perf_counter() - began)
+            lists += [_ps(home, env) for _ in range(5)]
             process.terminate()
             process.communicate(timeout=60)
-    return {"naq up, nats and 2 workers ready": (times, "s")}
+    return {"up_s": (times, "s"), "ps_ms": (lists, "ms")}
+
+
+def _ps(home, env):
+    """Return the milliseconds of ``naq ps`` beside that tree."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "naq", "ps"]
+    subprocess.run(command, cwd=home, env=env, check=True, capture_output=True)
+    return (time.perf_counter() - began) * 1000
