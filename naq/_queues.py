@@ -6,6 +6,7 @@ consumer pause, so it survives restarts of everything and holds for every worker
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ import msgspec
 from naq._topology import ensure_consumer, ensure_streams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from naq.connection import Connection
 
-__all__ = ["QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
+__all__ = ["DeadCounts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
 
 FOR_EVER = "2999-12-31T23:59:59Z"
 RESUME_DELAY = timedelta(milliseconds=100)
@@ -41,8 +44,59 @@ class QueueStats(msgspec.Struct, kw_only=True):
     oldest_age_s: float | None = None
 
 
-async def list_queues(connection: Connection) -> list[QueueStats]:
+class DeadCounts:
+    """How many dead letters each queue has; for whoever asks again and again.
+
+    Counting costs the server as much as there are. Where that is a lot, an answer is used again
+    for a while, so that it takes a fiftieth of the time; where there are few it is always new.
+    """
+
+    SHARE = 50
+    """What it cost, times this, is how long an answer is good."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._until = float("-inf")
+
+    async def of(self, connection: Connection, queues: Iterable[str]) -> Mapping[str, int]:
+        """Return the counts of queues; of those that were not asked for before, new ones."""
+        began = time.monotonic()
+        if began >= self._until:
+            self._known = {}
+        missing = [queue for queue in queues if queue not in self._known]
+        if missing:
+            self._known |= await count_dead(connection, missing)
+            ended = time.monotonic()
+            self._until = max(self._until, ended + self.SHARE * (ended - began - FEW))
+        return self._known
+
+
+FEW = 0.01
+"""Seconds that counting may take without being spared."""
+
+
+async def count_dead(connection: Connection, queues: Iterable[str]) -> Mapping[str, int]:
+    """Return how many dead letters each of some queues has."""
+    names = connection.names
+    found: dict[str, int] = {}
+
+    async def count(queue: str) -> None:
+        _, found[queue] = await connection.first(
+            names.results_stream, names.dead_letter(queue, "*")
+        )
+
+    async with anyio.create_task_group() as tasks:
+        for queue in queues:
+            tasks.start_soon(count, queue)
+    return found
+
+
+async def list_queues(connection: Connection, dead: DeadCounts | None = None) -> list[QueueStats]:
     """Return the numbers of all queues, by name.
+
+    Args:
+        connection: to the server.
+        dead: knows the number of dead letters; None: they are counted.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -63,13 +117,12 @@ async def list_queues(connection: Connection) -> list[QueueStats]:
         if not consumers or offset >= answer["total"]:
             break
 
-    # Mostly nothing is delayed or dead, and then there is no need to ask for each queue.
-    _, delayed = await connection.first(names.jobs_stream, names.delayed("*", "*"))
-    _, dead = await connection.first(names.results_stream, names.dead_letter("*", "*"))
+    # Mostly nothing is delayed, and then there is no need to ask for each queue.
+    delayed = await connection.any(names.jobs_stream, names.delayed("*", "*"))
+    counts = await (dead or DeadCounts()).of(connection, [queue for queue, _ in listed])
 
     async def look(queue: str, info: dict[str, Any]) -> None:
-        some = (delayed > 0, dead > 0)
-        found.append(await _stats(connection, queue, info, some))
+        found.append(await _stats(connection, queue, info, counts[queue], delayed=delayed))
 
     async with anyio.create_task_group() as tasks:
         for queue, info in listed:
@@ -86,23 +139,23 @@ async def queue_stats(connection: Connection, queue: str) -> QueueStats:
     await _ensure(connection, queue)
     names = connection.names
     info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
-    return await _stats(connection, queue, info)
+    counts = await count_dead(connection, [queue])
+    return await _stats(connection, queue, info, counts[queue])
 
 
 async def _stats(
     connection: Connection,
     queue: str,
     info: dict[str, Any],
-    some: tuple[bool, bool] = (True, True),
+    dead: int,
+    *,
+    delayed: bool = True,
 ) -> QueueStats:
-    """Return the numbers of a queue; ``some`` says whether any job is delayed, or dead."""
+    """Return the numbers of a queue; ``delayed`` says whether there are delayed jobs at all."""
     names = connection.names
-    delayed = dead = 0
-    if some[0]:
-        _, delayed = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
-    if some[1]:
-        _, dead = await connection.first(names.results_stream, names.dead_letter(queue, "*"))
-    age = None
+    waiting, age = 0, None
+    if delayed:
+        _, waiting = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
     if info["num_pending"] or info["num_ack_pending"]:
         oldest, _ = await connection.first(names.jobs_stream, names.queue_filter(queue))
         if oldest is not None:
@@ -111,7 +164,7 @@ async def _stats(
         queue=queue,
         depth=info["num_pending"],
         running=info["num_ack_pending"],
-        delayed=delayed,
+        delayed=waiting,
         dead=dead,
         paused=bool(info.get("paused")),
         oldest_age_s=age,

@@ -67,6 +67,11 @@ class Reads(ABC):
         more = int((reply[0].headers or {}).get("Nats-Num-Pending", "0"))
         return stored(reply[0]), more + 1
 
+    async def any(self, stream: str, filter_subject: str) -> bool:
+        """Whether a message matches; cheaper than counting them."""
+        body = msgspec.json.encode({"seq": 1, "next_by_subj": filter_subject})
+        return not (await self.request(f"$JS.API.DIRECT.GET.{stream}", body)).status
+
     async def page(
         self, stream: str, filter_subject: str, *, after: int = 0, limit: int = PAGE
     ) -> list[Stored]:

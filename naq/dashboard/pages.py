@@ -29,6 +29,10 @@ NAV = (
 )
 
 
+WORKERS = 200
+"""Workers of a page."""
+
+
 class Shown(NamedTuple):
     """A page: its template, where it is in the navigation, and what the template needs."""
 
@@ -113,11 +117,17 @@ async def dead(state: State, _: dict[str, str], query: Mapping[str, str]) -> Sho
     return Shown("dead.html", "dead", context)
 
 
-async def workers(state: State, _: dict[str, str], __: Mapping[str, str]) -> Shown:
+async def workers(state: State, _: dict[str, str], query: Mapping[str, str]) -> Shown:
     """Workers and schedulers."""
-    return Shown(
-        "workers.html", "workers", {"rows": await state.cached("workers", lambda q: q.workers())}
-    )
+    everyone = await state.cached("workers", lambda q: q.workers())
+    begin = whole(query.get("cursor")) or 0
+    end = begin + WORKERS
+    context = {
+        "rows": everyone[begin:end],
+        "total": len(everyone),
+        "next_href": _href("/workers", {}, end if end < len(everyone) else None),
+    }
+    return Shown("workers.html", "workers", context)
 
 
 async def services(state: State, _: dict[str, str], __: Mapping[str, str]) -> Shown:

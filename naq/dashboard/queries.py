@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from naq import _delayed, presence
 from naq._inspect import job_info
 from naq._names import check_job_id, check_queue
-from naq._queues import list_queues
+from naq._queues import DeadCounts, list_queues
 from naq._schedule import run_of
 from naq.dashboard.model import (
     JobDetail,
@@ -57,12 +57,13 @@ class Queries:
         self._connection = connection
         self._codec = Codec.from_settings(connection.settings)
         self._letters = DeadLetters(connection, codec=self._codec)
+        self._dead = DeadCounts()
         self._announced = presence.follow_announced(connection)
 
     async def overview(self) -> Overview:
         """Return all queues, and how many of everything else there are."""
         connection, names = self._connection, self._connection.names
-        queues = await list_queues(connection)
+        queues = await list_queues(connection, self._dead)
         _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
         kinds = [info.kind for info in await self._announced.look()]
         return Overview(

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from naq import __version__
 from naq.dashboard import shown
+from naq.dashboard.charts import chart
 from naq.dashboard.pages import NAV
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     shown.register(env)
+    env.globals["chart"] = chart
     return env
 
 

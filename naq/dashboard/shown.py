@@ -1,4 +1,4 @@
-"""How values look on the pages: times, numbers, states, and the two charts.
+"""How values look on the pages: times, numbers, states.
 
 Times are ``<time>`` elements, so that static/times.js can let them tick; what is written in them is
 right for the moment the page was made.
@@ -9,20 +9,17 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from jinja2 import pass_context
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from jinja2 import Environment
     from jinja2.runtime import Context
 
-__all__ = ["Minute", "chart", "register"]
+__all__ = ["NONE", "count", "duration", "moment_of", "register"]
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -39,21 +36,8 @@ _TONES = {
 }
 _TONE = {state: tone for tone, states in _TONES.items() for state in states.split()}
 
-NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
-WIDTH, HEIGHT = 600, 100
-"""Of a chart, in its own units: it is stretched to whatever room there is."""
-
-
-class Minute(Protocol):
-    """What was counted in one minute."""
-
-    at: float
-    done: int
-    failed: int
-    retried: int
-    dead: int
-    p50: float | None
-    p95: float | None
+NONE = "\N{EN DASH}"
+_NOTHING = Markup('<span class="no">{}</span>').format(NONE)
 
 
 def register(env: Environment) -> None:
@@ -70,7 +54,6 @@ def register(env: Environment) -> None:
         "tone": tone,
         "when": when,
     }
-    env.globals["chart"] = chart
 
 
 # ------------------------------------------------------------------------------ times
@@ -96,8 +79,9 @@ def _relative(context: Context, at: float | None, kind: str) -> Markup:
         text = _clock(moment)  # the browser fills in what is right; so nothing changes by itself
     else:
         text = relative(at - context.get("now", time.time()), kind)
-    return Markup('<time datetime="{}" data-{}="{}" title="{}">{}</time>').format(
-        _iso(moment), kind, moment, _clock(moment), text
+    return Markup(  # noqa: S704 - numbers only; Markup.format is slow, and a page has hundreds
+        f'<time datetime="{_iso(moment)}" data-{kind}="{moment}" title="{_clock(moment)}">'
+        f"{text}</time>"
     )
 
 
@@ -142,7 +126,8 @@ def duration(seconds: float | None) -> str:
     return " ".join(parts)
 
 
-def _moment(at: float) -> datetime:
+def moment_of(at: float) -> datetime:
+    """Return a moment in UTC; the last one there is for what no calendar has."""
     try:
         return datetime.fromtimestamp(at, UTC)
     except (OverflowError, OSError, ValueError):
@@ -150,15 +135,15 @@ def _moment(at: float) -> datetime:
 
 
 def _iso(at: float) -> str:
-    return f"{_moment(at):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{moment_of(at):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _clock(at: float) -> str:
-    return f"{_moment(at):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{moment_of(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _nothing() -> Markup:
-    return Markup('<span class="no">{}</span>').format(NONE)
+    return _NOTHING
 
 
 # ------------------------------------------------------------------- numbers and words
@@ -198,157 +183,3 @@ def plain(text: str) -> str:
 def tone(state: str) -> str:
     """Return how a state is coloured; what it is is always written there too."""
     return _TONE.get(state.lower(), "calm")
-
-
-# ----------------------------------------------------------------------------- charts
-
-
-def chart(minutes: Sequence[Minute], kind: str = "throughput", name: str = "") -> Markup:
-    """Return a chart of the last hour as a figure.
-
-    Args:
-        minutes: what was counted, oldest first.
-        kind: ``throughput``, bars of jobs done and failed; or ``latency``, lines of p50 and p95.
-        name: makes ids unique if a page has several of a kind.
-    """
-    ident = f"chart_{kind}{name}"
-    caption, desc, legend, top, body = _DRAWN[kind](minutes)
-    labels = Markup("").join(
-        Markup("<span>{}</span>").format(_label(kind, top * part)) for part in (1, 0.5, 0)
-    )
-    hits = Markup("").join(
-        Markup('<rect x="{}" width="{}" height="100"><title>{}</title></rect>').format(
-            _n(x), _n(_step(minutes)), _told(minute, kind)
-        )
-        for x, minute in _places(minutes)
-    )
-    return Markup(
-        '<figure class="chart" data-key="{id}"><figcaption><b>{caption}</b> {legend}</figcaption>'
-        '<div class="plot"><div class="y" aria-hidden="true">{labels}</div>'
-        '<svg viewBox="0 0 600 100" preserveAspectRatio="none" role="img" '
-        'aria-labelledby="{id}_t {id}_d"><title id="{id}_t">{caption}</title>'
-        '<desc id="{id}_d">{desc}</desc><path class="grid" d="M0 .5H600M0 50H600M0 99.5H600"/>'
-        '{body}<g class="hit">{hits}</g></svg>'
-        '<div class="x" aria-hidden="true"><span>{first}</span><span>{mid}</span><span>now</span>'
-        "</div></div></figure>"
-    ).format(
-        id=ident,
-        caption=caption,
-        legend=legend,
-        labels=labels,
-        desc=desc,
-        body=body,
-        hits=hits,
-        first=f"{MINUS}{len(minutes)} min" if minutes else "",
-        mid=f"{MINUS}{len(minutes) // 2} min" if minutes else "",
-    )
-
-
-_Drawn = tuple[str, str, Markup, float, Markup]
-
-
-def _throughput(minutes: Sequence[Minute]) -> _Drawn:
-    done, failed = sum(m.done for m in minutes), sum(m.failed for m in minutes)
-    most = max((m.done + m.failed for m in minutes), default=0)
-    top = _nice(max(most, 4))
-    width = _step(minutes) * 0.8
-    good, bad = [], []
-    for x, minute in _places(minutes):
-        low = HEIGHT - HEIGHT * minute.done / top
-        high = low - HEIGHT * minute.failed / top
-        if minute.done:
-            good.append(f"M{_n(x)} 100V{_n(low)}h{_n(width)}V100z")
-        if minute.failed:
-            bad.append(f"M{_n(x)} {_n(low)}V{_n(high)}h{_n(width)}V{_n(low)}z")
-    body = Markup('<path class="good" d="{}"/><path class="bad" d="{}"/>').format(
-        "".join(good), "".join(bad)
-    )
-    desc = (
-        f"In the last {len(minutes)} minutes {count(done)} jobs were done and {count(failed)} "
-        f"failed, at most {count(most)} in one minute."
-    )
-    legend = _legend(("good", "done", count(done)), ("bad", "failed", count(failed)))
-    return "Jobs a minute", desc, legend, top, body
-
-
-def _latency(minutes: Sequence[Minute]) -> _Drawn:
-    known = [m.p95 for m in minutes if m.p95 is not None] + [
-        m.p50 for m in minutes if m.p50 is not None
-    ]
-    top = _nice(max(known, default=0.001))
-    lines = [(name, _line(minutes, name, top)) for name in ("p95", "p50")]
-    body = Markup("").join(Markup('<path class="{}" d="{}"/>').format(name, d) for name, d in lines)
-    last = next((m for m in reversed(minutes) if m.p50 is not None), None)
-    now = (duration(last.p50), duration(last.p95)) if last else (NONE, NONE)
-    desc = (
-        f"Seconds from queued to started. Latest: half of the jobs within {now[0]}, 95 percent "
-        f"within {now[1]}."
-        if last
-        else "No job was started."
-    )
-    legend = _legend(("p50", "p50", now[0]), ("p95", "p95", now[1]))
-    return "Latency", desc, legend, top, body
-
-
-_DRAWN: dict[str, Callable[[Sequence[Minute]], _Drawn]] = {
-    "throughput": _throughput,
-    "latency": _latency,
-}
-
-
-def _line(minutes: Sequence[Minute], name: str, top: float) -> str:
-    """Return a path through the minutes that have a value; a lone one is a dot."""
-    half, parts, pen = _step(minutes) / 2, [], False
-    for x, minute in _places(minutes):
-        value: float | None = getattr(minute, name)
-        if value is None:
-            pen = False
-            continue
-        point = f"{_n(x + half)} {_n(HEIGHT - HEIGHT * value / top)}"
-        parts.append(f"L{point}" if pen else f"M{point}h0")
-        pen = True
-    return "".join(parts)
-
-
-def _legend(*entries: tuple[str, str, str]) -> Markup:
-    return Markup(" ").join(
-        Markup('<span class="key {}">{} <i>{}</i></span>').format(*entry) for entry in entries
-    )
-
-
-def _told(minute: Minute, kind: str) -> str:
-    at = f"{_moment(minute.at):%H:%M} UTC"
-    if kind == "latency":
-        return f"{at}: p50 {duration(minute.p50)}, p95 {duration(minute.p95)}"
-    return (
-        f"{at}: {count(minute.done)} done, {count(minute.failed)} failed, "
-        f"{count(minute.retried)} retried, {count(minute.dead)} dead"
-    )
-
-
-def _label(kind: str, value: float) -> str:
-    if not value:
-        return "0"
-    if kind == "latency":
-        return duration(value)
-    return count(value) if value < 10_000 else f"{value / 1000:g}k"
-
-
-def _places(minutes: Sequence[Minute]) -> list[tuple[float, Minute]]:
-    step = _step(minutes)
-    return [(index * step, minute) for index, minute in enumerate(minutes)]
-
-
-def _step(minutes: Sequence[Minute]) -> float:
-    return WIDTH / max(1, len(minutes))
-
-
-def _nice(most: float) -> float:
-    """Return the next 1, 2, 4, 6 or 10 times a power of ten: halves of it are round as well."""
-    power = 10.0 ** floor(log10(most)) if most > 0 else 1.0
-    factor = next(f for f in (1, 2, 4, 6, 10) if ceil(most / power * 1000 - 0.5) <= f * 1000)
-    return power * factor
-
-
-def _n(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
