@@ -24,6 +24,7 @@ __all__ = ["configure", "formatter"]
 
 _BLOCKS = ("stack", "stack_info", "exception")
 """Fields of several lines: structlog's stack, logging's, and an error's traceback."""
+_JOB = ("job_id", "queue", "attempt", "function")
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -108,6 +109,11 @@ class _Line:
         level = str(event.pop("level", "")).upper()
         message = event.pop("event", "")
         event.pop("logger", None)
+        if event.get("job_id") and str(event["job_id"]) in str(
+            message
+        ):  # it says itself which job it is about
+            for name in _JOB:
+                event.pop(name, None)
         moment = str(event.pop("timestamp", ""))[11:23]
         blocks = [str(event.pop(name)) for name in _BLOCKS if event.get(name)]
         pairs = [f"{k}={_shown(v)}" for k, v in event.items() if not k.startswith("_")]

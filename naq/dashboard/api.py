@@ -104,7 +104,7 @@ async def _job(state: State, asked: Asked) -> JobDetail:
 
 
 async def _schedules(state: State, _: Asked) -> list[ScheduleRow]:
-    return await state.cached("schedules", lambda q: q.schedules())
+    return (await state.cached("schedules", lambda q: q.schedules())).rows
 
 
 async def _letters(state: State, asked: Asked) -> LettersPage:

@@ -25,6 +25,7 @@ __all__ = [
     "MinuteRow",
     "Overview",
     "ScheduleRow",
+    "SchedulesPage",
     "ServiceRow",
     "WorkerRow",
 ]
@@ -159,6 +160,13 @@ class ScheduleRow(msgspec.Struct, kw_only=True):
     overlap: str | None = None
     source: str | None = None
     error: str | None = None
+
+
+class SchedulesPage(msgspec.Struct, kw_only=True):
+    """Schedules and delayed jobs; ``left_out``: delayed jobs that are too many to list."""
+
+    rows: list[ScheduleRow]
+    left_out: int = 0
 
 
 class LetterRow(msgspec.Struct, kw_only=True):

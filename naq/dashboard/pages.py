@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from naq._queues import queue_stats
@@ -11,13 +11,15 @@ from naq.dashboard.model import STATES
 from naq.exceptions import ConfigurationError, JobNotFoundError, NaqConnectionError, SupervisorError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from naq.dashboard.state import State
 
     Show = Callable[["State", dict[str, str], "Mapping[str, str]"], Awaitable["Shown"]]
 
 __all__ = ["NAV", "Shown", "find"]
+
+T = TypeVar("T")
 
 NAV = (
     ("overview", "Overview", "/"),
@@ -29,8 +31,8 @@ NAV = (
 )
 
 
-WORKERS = 200
-"""Workers of a page."""
+ROWS = 200
+"""Schedules or workers of a page."""
 
 
 class Shown(NamedTuple):
@@ -93,13 +95,11 @@ async def job(state: State, parts: dict[str, str], __: Mapping[str, str]) -> Sho
     return Shown("job.html", "jobs", {"job": await queries.job(parts["job"])})
 
 
-async def schedules(state: State, _: dict[str, str], __: Mapping[str, str]) -> Shown:
+async def schedules(state: State, _: dict[str, str], query: Mapping[str, str]) -> Shown:
     """Schedules, delayed jobs, long retries."""
-    return Shown(
-        "schedules.html",
-        "schedules",
-        {"rows": await state.cached("schedules", lambda q: q.schedules())},
-    )
+    found = await state.cached("schedules", lambda q: q.schedules())
+    context = _part("/schedules", found.rows, query, lambda row: (row.id, row.function, row.queue))
+    return Shown("schedules.html", "schedules", {**context, "left_out": found.left_out})
 
 
 async def dead(state: State, _: dict[str, str], query: Mapping[str, str]) -> Shown:
@@ -120,14 +120,23 @@ async def dead(state: State, _: dict[str, str], query: Mapping[str, str]) -> Sho
 async def workers(state: State, _: dict[str, str], query: Mapping[str, str]) -> Shown:
     """Workers and schedulers."""
     everyone = await state.cached("workers", lambda q: q.workers())
-    begin = whole(query.get("cursor")) or 0
-    end = begin + WORKERS
-    context = {
-        "rows": everyone[begin:end],
-        "total": len(everyone),
-        "next_href": _href("/workers", {}, end if end < len(everyone) else None),
-    }
+    context = _part("/workers", everyone, query, lambda row: (row.id, row.host, *row.queues))
     return Shown("workers.html", "workers", context)
+
+
+def _part(
+    path: str, rows: list[T], query: Mapping[str, str], texts: Callable[[T], Iterable[str]]
+) -> dict[str, Any]:
+    """Return what fits the filter ``q``, from ``cursor`` on, as much as a page has."""
+    wanted, begin = query.get("q", "").lower(), whole(query.get("cursor")) or 0
+    fitting = [row for row in rows if any(wanted in text.lower() for text in texts(row))]
+    end = begin + ROWS
+    return {
+        "rows": fitting[begin:end],
+        "total": len(fitting),
+        "q": query.get("q", ""),
+        "next_href": _href(path, {"q": query.get("q", "")}, end if end < len(fitting) else None),
+    }
 
 
 async def services(state: State, _: dict[str, str], __: Mapping[str, str]) -> Shown:

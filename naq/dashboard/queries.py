@@ -16,7 +16,7 @@ from naq.dashboard.model import (
     LetterRow,
     LettersPage,
     Overview,
-    ScheduleRow,
+    SchedulesPage,
     WorkerRow,
 )
 from naq.dashboard.rows import (
@@ -45,6 +45,8 @@ PAGE = 50
 """Rows of a page."""
 SCAN = 5_000
 """Messages looked at for one page, when few of them fit what is asked for."""
+DELAYED = 1_000
+"""Delayed jobs up to which they are listed among the schedules."""
 _WINDOW = 1_000
 
 _WAITING = {"pending": "job", "scheduled": "delayed"}
@@ -286,14 +288,20 @@ class Queries:
             more = await self._backwards(names.results_stream, subject, cursor, keep)
         return LettersPage(letters=rows, total=total, next=more)
 
-    async def schedules(self) -> list[ScheduleRow]:
-        """Return schedules, delayed jobs and long retries, the next one due first."""
-        records = await Schedules(self._connection).list()
-        waiting = await _delayed.list_delayed(self._connection)
-        rows = [schedule_row(record) for record in records]
-        rows += [delayed_row(job) for job in waiting]
+    async def schedules(self) -> SchedulesPage:
+        """Return schedules, delayed jobs and long retries, the next one due first.
+
+        Of very many delayed jobs only the number: nobody reads them here, and they are many bytes.
+        """
+        connection, names = self._connection, self._connection.names
+        rows = [schedule_row(record) for record in await Schedules(connection).list()]
+        _, delayed = await connection.first(names.jobs_stream, names.delayed("*", "*"))
+        if delayed <= DELAYED:
+            rows += [delayed_row(job) for job in await _delayed.list_delayed(connection)]
+            delayed = 0
         never = float("inf")
-        return sorted(rows, key=lambda r: (never if r.next_run is None else r.next_run, r.id))
+        rows.sort(key=lambda r: (never if r.next_run is None else r.next_run, r.id))
+        return SchedulesPage(rows=rows, left_out=delayed)
 
     async def workers(self) -> list[WorkerRow]:
         """Return workers and schedulers, oldest first."""
