@@ -40,14 +40,14 @@
       .map((element) => element.textContent);
   },
 
-  // How much has moved by itself up to the first live update.
+  // How much has moved by itself until now.
   jumps() {
     let sum = 0;
     new PerformanceObserver((list) => {
       for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
     }).observe({ type: "layout-shift", buffered: true });
     return new Promise((done) => {
-      document.addEventListener("naq:update", () => setTimeout(() => done(sum), 100), { once: true });
+      requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(sum))));
     });
   },
 })

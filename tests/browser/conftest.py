@@ -38,6 +38,7 @@ port = 0
 type = "worker"
 queues = ["default", "mail"]
 import = ["browser_tasks"]
+stop_timeout = "2s"
 depends_on = ["nats"]
 [services.scheduler]
 type = "scheduler"

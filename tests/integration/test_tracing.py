@@ -249,9 +249,10 @@ async def test_a_job_that_is_handed_to_another_worker(queue, run_worker, spans):
     async with run_worker(drain_timeout=0) as worker:
         while worker.running == 0 or worker.held(job.id).scope is None:  # noqa: ASYNC110
             await anyio.lowlevel.checkpoint()
-    async with run_worker():
-        while not await job.cancel():
-            pass
+    async with run_worker() as worker:
+        while worker.running == 0 or worker.held(job.id).scope is None:  # noqa: ASYNC110
+            await anyio.lowlevel.checkpoint()
+        assert await job.cancel()
         sent, handed, cancelled = await spans.get(3)
 
     assert handed.attributes["naq.job.outcome"] == "pending"

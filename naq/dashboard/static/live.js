@@ -70,6 +70,7 @@ function update(parts) {
   const token = document.querySelector("#act > [name=csrf]")?.value;
   if (token) for (const field of document.getElementsByName("csrf")) field.value = token;
   tick();
+  link.dataset.updated = "";
   document.dispatchEvent(new Event("naq:update"));
 }
 
