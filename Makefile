@@ -20,9 +20,9 @@ $(STAMP): pyproject.toml
 up: $(STAMP) ## Set up and run supervisor.toml: nats, two workers, the dashboard
 	@exec $(BIN)/naq up supervisor.toml
 
-# Most tests wait for something; so as many files at a time as there are processors.
+# Most tests wait for something; so one file more at a time than there are processors.
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') --dist loadfile
 
 check: $(STAMP) ## Lint, layers and types
 	@$(BIN)/ruff check .

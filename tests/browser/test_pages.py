@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 PHONE = {
     "viewport": {"width": 390, "height": 844},
@@ -114,10 +115,10 @@ def test_jobs_are_found_by_id_state_and_function(visit, site):
     page.goto(f"{site.url}/jobs?state=failed")
     page.get_by_label("Function").fill("nothing-like-this")
     page.get_by_role("button", name="Find").click()
-    assert "fits these filters" in page.locator("#live_jobs").inner_text()
+    expect(page.locator("#live_jobs")).to_contain_text("fits these filters")
     page.get_by_label("Function").fill("broken")
     page.get_by_role("button", name="Find").click()
-    assert page.locator("tbody tr").count() == 3
+    expect(page.locator("tbody tr")).to_have_count(3)
     page.get_by_role("link", name="scheduled").click()
     page.wait_for_url("**state=scheduled**")
 
@@ -128,7 +129,7 @@ def test_a_filter_holds_while_the_page_changes(visit, site):
     page.goto(f"{site.url}/workers")
     settled(page)
     page.get_by_label("Filter workers").fill("scheduler")
-    assert page.locator("tbody tr:visible").count() == 1
+    expect(page.locator("tbody tr:visible")).to_have_count(1)
     page.evaluate("document.dispatchEvent(new Event('naq:update'))")
     assert page.locator("tbody tr:visible").count() == 1
 
