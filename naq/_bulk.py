@@ -38,7 +38,7 @@ __all__ = ["CONFLICT", "Ingest", "Pipelined"]
 
 CONFLICT = 10071
 """JetStream's code for a failed compare-and-set: wrong last sequence."""
-WINDOW = 2000
+WINDOW = 5000
 """Publishes of one bulk in flight."""
 FEED = 100
 """Answers after which a pipelined bulk is topped up."""

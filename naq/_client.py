@@ -46,7 +46,7 @@ __all__ = ["Client"]
 log = logging.getLogger("naq.connection")
 
 CLOSE_TIMEOUT = 2.0
-WRITES_PER_TURN = 64
+WRITES_PER_TURN = 128
 """Messages written at once before the loop gets a turn."""
 RECENT_ACKS = 1024
 
