@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AttemptSpan", "SendSpan", "Tracing", "tracing"]
 
+ASK_AFTER = 0.1
+"""Seconds between two looks whether the process has an SDK by now."""
+
 
 @cache
 def tracing() -> Tracing | None:
@@ -71,12 +74,15 @@ class Tracing:
         self.context, self.propagate, self.trace = context, propagate, trace
         self._tracer = trace.get_tracer("naq", naq.__version__, provider)
         self._heard = provider is not None
+        self._ask_at = 0.0
 
     def _is_heard(self) -> bool:
         """Whether somebody has set up an SDK; who has does not take it back."""
-        if not self._heard:
+        # The API reads the environment each time it is asked, which is a part of what a job costs.
+        if not self._heard and (now := time.monotonic()) >= self._ask_at:
             trace = self.trace
             self._heard = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+            self._ask_at = now + ASK_AFTER
         return self._heard
 
     def sending(self, jobs: Sequence[JobMessage], *, bulk: bool = False) -> SendSpan | None:

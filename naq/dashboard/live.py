@@ -35,6 +35,8 @@ SETTLE = 0.1
 """Seconds between the first word of a change and a look: what comes together is shown together."""
 DUTY = 0.05
 """Part of the time that looking may take while things go on changing."""
+SENDING = 0.001
+"""Seconds that sending an update to one page takes, roughly; it is done after the look."""
 SHORTEST, LONGEST = 0.1, 2.0
 """Seconds between two looks, whatever they cost."""
 DEAF, DEAFEST = 0.1, 1.0
@@ -151,7 +153,7 @@ class Hub:
             self.looked_at, used = time.monotonic(), time.thread_time()
             for path, page in list(self._pages.items()):
                 await self._update(path, page)
-            cost = time.thread_time() - used
+            cost = time.thread_time() - used + self.clients * SENDING
             await trio.sleep(min(LONGEST, max(SHORTEST, cost / DUTY)))
 
     async def _update(self, path: str, page: _Page) -> None:
