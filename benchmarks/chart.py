@@ -24,6 +24,8 @@ LABEL = 110
 NUMBER = 90
 LINE = 20
 HEAD = 34
+OFF = 20
+"""A bar that is so many times as long as the best one's is cut."""
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .head { font-weight: 600; font-size: 13px }
@@ -63,18 +65,21 @@ def _block(row: Row, found: Mapping[str, Any], names: Sequence[str], top: int) -
     if not known:
         return []
     known.sort(key=lambda one: one[1], reverse=row.more_is_better)
-    largest = max(value for _, value in known) or 1.0
+    # Where less is better, one that is far worse would leave all others without a bar to be seen.
+    beyond = known[0][1] * (OFF if not row.more_is_better else 1.0)
+    largest = max(value for _, value in known if row.more_is_better or value <= beyond) or 1.0
     better = "more is better" if row.more_is_better else "less is better"
     parts = []
     for number, (name, value) in enumerate(known):
         y = top + HEAD + number * LINE
-        width = max(1.0, (WIDTH - LABEL - NUMBER) * value / largest)
+        width = max(1.0, (WIDTH - LABEL - NUMBER) * min(1.0, value / largest))
         kind = "naq" if name.startswith("naq") else "peer"
         shade = ' opacity="0.45"' if name.startswith("bare") else ""
+        said = shown(value, row.unit) + (" (bar cut)" if value > largest else "")
         parts += [
             f'<text x="{LABEL - 8}" y="{y + 11}" text-anchor="end">{escape(name)}</text>',
             f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{width:.1f}" height="14"{shade}/>',
-            f'<text x="{LABEL + width + 6:.1f}" y="{y + 11}">{shown(value, row.unit)}</text>',
+            f'<text x="{LABEL + width + 6:.1f}" y="{y + 11}">{said}</text>',
         ]
     heading = f'<text class="head" x="0" y="{top + 14}">{escape(row.title)}'
     return [*parts, f'{heading} <tspan class="note">{row.unit}, {better}</tspan></text>']
