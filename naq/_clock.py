@@ -19,8 +19,8 @@ async def server_now(connection: Connection) -> float:
     """Return the server's time, seconds since the epoch.
 
     Its clock is read once a minute, to half of a round trip; our monotonic clock does the rest, so
-    that a step of the local clock does not matter. Who may have another server before it after a
-    reconnect forgets ``connection.clock``.
+    that a step of the local clock does not matter. After a
+    reconnect it may be another server's, and is read again (``Connection.forget``).
 
     Raises:
         NaqConnectionError: the server cannot be reached.

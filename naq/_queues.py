@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["DeadCounts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
 
 FOR_EVER = "2999-12-31T23:59:59Z"
+FEW = 0.01
+"""Seconds that counting dead letters may take without being spared."""
+SHARE = 50
+"""What it cost beyond that, times this, is how long the answer is good."""
 RESUME_DELAY = timedelta(milliseconds=100)
 """Longer than a request takes, so that the end of the pause lies in the server's future."""
 
@@ -51,9 +55,6 @@ class DeadCounts:
     for a while, so that it takes a fiftieth of the time; where there are few it is always new.
     """
 
-    SHARE = 50
-    """What it cost, times this, is how long an answer is good."""
-
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
         self._until = float("-inf")
@@ -67,12 +68,8 @@ class DeadCounts:
         if missing:
             self._known |= await count_dead(connection, missing)
             ended = time.monotonic()
-            self._until = max(self._until, ended + self.SHARE * (ended - began - FEW))
+            self._until = max(self._until, ended + SHARE * (ended - began - FEW))
         return self._known
-
-
-FEW = 0.01
-"""Seconds that counting may take without being spared."""
 
 
 async def count_dead(connection: Connection, queues: Iterable[str]) -> Mapping[str, int]:

@@ -95,14 +95,19 @@ class Settler:
         assert job is not None
         assert run is not None
         if outcome.failure is None:
-            try:
-                await self._finish(held, self._record(held, JobStatus.COMPLETED, outcome))
-            except PayloadTooLargeError as exc:
-                failure = Failure("naq.exceptions.PayloadTooLargeError", f"the result: {exc}")
-                await self.bury(held, Bury("result too large", run.attempt), failure)
-                return JobStatus.FAILED
-            self.ack(held)
-            return JobStatus.COMPLETED
+            record = self._record(held, JobStatus.COMPLETED, outcome)
+            # Of a result that just fits, what went before it is not told.
+            for fitting in (record, msgspec.structs.replace(record, history=())):
+                try:
+                    await self._finish(held, fitting)
+                except PayloadTooLargeError as exc:
+                    problem = exc
+                    continue
+                self.ack(held)
+                return JobStatus.COMPLETED
+            failure = Failure("naq.exceptions.PayloadTooLargeError", f"the result: {problem}")
+            await self.bury(held, Bury("result too large", run.attempt), failure)
+            return JobStatus.FAILED
         failures = run.failures + 1
         decision = on_failure(
             job, failures=failures, raised=outcome.raised, retryable=outcome.retryable
@@ -172,7 +177,7 @@ class Settler:
         for smaller in (
             letter,
             msgspec.structs.replace(letter, error=error),
-            msgspec.structs.replace(letter, error=brief, headers=own),
+            msgspec.structs.replace(letter, error=brief, headers=own, history=()),
             msgspec.structs.replace(
                 letter,
                 body=letter.body[:room],

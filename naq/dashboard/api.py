@@ -16,7 +16,7 @@ from naq.dashboard.model import (
     LettersPage,
     MinuteRow,
     Overview,
-    ScheduleRow,
+    SchedulesPage,
     ServiceRow,
     WorkerRow,
 )
@@ -95,16 +95,16 @@ async def _minutes(state: State, asked: Asked) -> list[MinuteRow]:
 
 
 async def _jobs(state: State, asked: Asked) -> JobsPage:
-    query = given(asked.query)
-    return await state.link.here()[1].jobs(query.pop("state"), **query)  # type: ignore[arg-type]
+    query: Any = given(asked.query)
+    return await state.link.here()[1].jobs(**query)
 
 
 async def _job(state: State, asked: Asked) -> JobDetail:
     return await state.link.here()[1].job(check_job_id(asked.id))
 
 
-async def _schedules(state: State, _: Asked) -> list[ScheduleRow]:
-    return (await state.cached("schedules", lambda q: q.schedules())).rows
+async def _schedules(state: State, _: Asked) -> SchedulesPage:
+    return await state.cached("schedules", lambda q: q.schedules())
 
 
 async def _letters(state: State, asked: Asked) -> LettersPage:
@@ -154,7 +154,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "jobs": {"GET": Operation("Some jobs of a state", JobsPage, _jobs, JobsQuery)},
     "jobs/{id}": {"GET": Operation("One job", JobDetail, _job)},
-    "schedules": {"GET": Operation("Schedules and delayed jobs", list[ScheduleRow], _schedules)},
+    "schedules": {"GET": Operation("Schedules and delayed jobs", SchedulesPage, _schedules)},
     "dead-letters": {
         "GET": Operation("Some dead letters, newest first", LettersPage, _letters, LettersQuery)
     },

@@ -5,7 +5,7 @@ Times are seconds since the epoch, durations seconds. Nothing in here was ever u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -27,10 +27,11 @@ __all__ = [
     "ScheduleRow",
     "SchedulesPage",
     "ServiceRow",
+    "State",
     "WorkerRow",
 ]
 
-STATES = (
+State = Literal[
     "pending",
     "running",
     "scheduled",
@@ -39,8 +40,9 @@ STATES = (
     "failed",
     "cancelled",
     "expired",
-)
-"""States jobs can be listed by."""
+]
+"""What jobs can be listed by."""
+STATES: tuple[str, ...] = get_args(State)
 
 
 class Overview(msgspec.Struct, kw_only=True):

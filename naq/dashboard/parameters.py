@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from naq._options import MOST_SECONDS
 from naq._schedule_options import LEAST_INTERVAL, MOST_TIMES
 from naq.dashboard.actions import MOST
+from naq.dashboard.model import State  # noqa: TC001 - msgspec reads the annotation
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -61,16 +62,7 @@ class Nothing(Struct, forbid_unknown_fields=True):
 class JobsQuery(Struct, forbid_unknown_fields=True):
     """Which jobs."""
 
-    state: Literal[
-        "pending",
-        "running",
-        "scheduled",
-        "retrying",
-        "completed",
-        "failed",
-        "cancelled",
-        "expired",
-    ] = "pending"
+    state: State = "pending"
     queue: _QueueName | UnsetType = UNSET
     function: _Text = ""
     """Part of the function's name."""

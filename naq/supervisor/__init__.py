@@ -7,7 +7,7 @@ It knows nothing of queues or NATS. A module imports only from lower lines::
     supervisor  commands  streams  shutdown             a project as a whole
     reload  plan  crew  groups  roster                  all services, and what is asked of them
     replica  service  tenure  observed  wish  announce  the owner of one replica
-    incarnation  host  runs  tasks  process  health     one run and its surroundings
+    incarnation  host  runs  tasks  tasklogs  process  health   one run and its surroundings
     limits  identity  _probes  helper  hooks            what it may use, who it is, short commands
     control  outbox  client  protocol  _args            asking and telling over a socket
     metrics  report                                     what is the case, for people and collectors

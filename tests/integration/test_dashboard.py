@@ -140,7 +140,7 @@ async def test_pages_and_the_api(serve, queue, run_worker):
             assert [row["queue"] for row in overview["queues"]] == ["default"]
             dead = (await browser.get("/api/jobs?state=failed")).json()
             assert failed.id in {row["id"] for row in dead["jobs"]}
-            schedules = (await browser.get("/api/schedules")).json()
+            schedules = (await browser.get("/api/schedules")).json()["rows"]
             assert {row["kind"] for row in schedules} == {"schedule", "delayed"}
             assert (await browser.get("/api/workers")).json()[0]["status"] in ("idle", "busy")
             document = (await browser.get("/api/openapi.json")).json()

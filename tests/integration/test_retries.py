@@ -117,6 +117,33 @@ async def test_attempts_spent_end_as_a_dead_letter(queue, run_worker, connection
     assert (await queue.stats()).dead == 1
 
 
+async def fail_at_length(size, given=b""):
+    if naq.current_job().attempt < 6:
+        raise ValueError("why " * 1000)
+    return bytes(size)
+
+
+async def test_what_went_before_takes_no_room_from_a_result(queue, run_worker, connection):
+    size = connection.max_payload - 1200
+    async with run_worker():
+        job = await queue.enqueue(fail_at_length, size, max_retries=5)
+
+        assert len(await job.result(timeout=10)) == size
+
+
+async def test_what_went_before_takes_no_room_from_a_dead_letter(queue, run_worker, connection):
+    given = bytes(connection.max_payload - 2000)
+    async with run_worker():
+        job = await queue.enqueue(fail_at_length, 0, given, max_retries=4)
+
+        with pytest.raises(JobExecutionError):
+            await job.result(timeout=10)
+        letter = await DeadLetters(connection).get(job.id)
+
+    assert letter.reason == "attempts spent"
+    assert queue._codec.seal(job.message)[0] == letter.body
+
+
 async def is_retrying(job):
     return await job.status() is JobStatus.RETRYING
 

@@ -131,16 +131,6 @@ def test_following_ends_with_the_project(project, tmp_path):
         one.communicate()
 
 
-def test_a_table_that_is_watched_ends_with_the_project(project, tmp_path):
-    watching = follow(tmp_path, "ps", "--watch")
-    for _ in range(4):  # so the other one has long been served
-        assert naq(tmp_path, "ps").returncode == 0
-    assert naq(tmp_path, "down").returncode == 0
-    shown, problems = watching.communicate(timeout=PATIENCE)
-    assert (watching.returncode, problems) == (0, "")
-    assert "web.2" in shown
-
-
 def test_events_of_the_past(project, tmp_path):
     told = json.loads(naq(tmp_path, "events", "once", "--json").stdout)
     assert [row["state"] for row in told] == [

@@ -33,13 +33,21 @@ ready = { log = "x" }
 class Terminal:
     """A program on a pseudo-terminal."""
 
-    def __init__(self, directory, *arguments: str, columns: int = 60, rows: int = 24, **env: str):
+    def __init__(
+        self,
+        directory,
+        *arguments: str,
+        command: str = "up",
+        columns: int = 60,
+        rows: int = 24,
+        **env: str,
+    ):
         self.fd, inner = pty.openpty()
         self._inner = inner
         self.resize(columns, rows)
         self.before = termios.tcgetattr(inner)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "naq", "up", *arguments],
+            [sys.executable, "-m", "naq", command, *arguments],
             cwd=directory,
             stdin=inner,
             stdout=inner,
@@ -194,3 +202,15 @@ def test_three_times_ctrl_c_leaves_the_terminal_as_it_was(terminal, tmp_path):
     shown.process.send_signal(signal.SIGTERM)
     assert shown.end() == 130
     assert shown.echoes
+
+
+def test_a_table_that_is_watched_ends_with_the_project(terminal):
+    up = terminal()
+    up.wait("web.2 running")
+    watching = terminal("--watch", command="ps", columns=120)
+
+    watching.wait(r"web\.2 +READY")
+    up.process.send_signal(signal.SIGTERM)
+    assert up.end() == 0
+    assert watching.end() == 0
+    assert "naq:" not in watching.text
