@@ -12,6 +12,7 @@ import anyio
 import hypothesis
 import pytest
 
+from naq._sync import runtime
 from naq.connection import connect
 from naq.queue import Queue
 from naq.server import EmbeddedServer, find_binary
@@ -49,6 +50,7 @@ def nats(tmp_path_factory):
         anyio.run(_keep_one_stream, server)
         yield server
     finally:
+        runtime().close()  # what it has connected would look for the server for ever
         process.terminate()
         process.wait(10)
 
