@@ -84,7 +84,7 @@ class Hub:
     @property
     def clients(self) -> int:
         """How many pages are open."""
-        return sum(len(page.readers) for page in self._pages.values())
+        return len(self._senders)  # with those that were let go but have not noticed yet
 
     def ring(self) -> None:
         """Something has changed, or may have."""
@@ -95,8 +95,7 @@ class Hub:
         if problem != self._problem:
             self._problem = problem
             message = _event("problem", problem)
-            for page in self._pages.values():
-                self._send(page, message)
+            self._send_all(message)
 
     def open(self, path: str) -> _Receiving:
         """Open a page; its events come through the channel, until :meth:`close`.
@@ -136,13 +135,16 @@ class Hub:
             if not page.readers:
                 del self._pages[path]
 
-    def _send(self, page: _Page, message: bytes) -> None:
+    def _send_all(self, message: bytes) -> None:
+        for path, page in list(self._pages.items()):
+            self._send(path, page, message)
+
+    def _send(self, path: str, page: _Page, message: bytes) -> None:
         for sending in list(page.readers):
             try:
                 sending.send_nowait(message)
             except (trio.WouldBlock, trio.BrokenResourceError):
-                page.readers.discard(sending)
-                sending.close()  # it is too far behind; its reader sees the end
+                self._drop(path, sending)  # it is too far behind; its reader sees the end
 
     async def run(self) -> None:
         """Look at what has changed and tell, until cancelled."""
@@ -170,14 +172,13 @@ class Hub:
         changed = {name: html for name, html in parts.items() if page.sent.get(name) != html}
         if changed:
             page.sent = dict(parts)
-            self._send(page, _event("update", changed))
+            self._send(path, page, _event("update", changed))
 
     async def beat(self) -> None:
         """Send signs of life, until cancelled."""
         while True:
             await trio.sleep(BEAT)
-            for page in list(self._pages.values()):
-                self._send(page, b": \n\n")
+            self._send_all(b": \n\n")
 
     async def listen(self, connection: Connection) -> None:
         """Hear from the server that something has changed, until cancelled."""

@@ -30,6 +30,9 @@ __all__ = ["Dashboard"]
 log = logging.getLogger("naq.dashboard")
 
 BACKLOG = 128
+STALLED = 30.0
+"""Seconds after which the kernel ends a connection whose other end takes nothing of what is sent:
+nobody else can, since the answer waits there."""
 GRACE = 2.0
 """Seconds that requests under way get when the dashboard is stopped."""
 
@@ -171,6 +174,8 @@ class Dashboard:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:  # Linux
+                listener.setsockopt(socket.IPPROTO_TCP, option, int(STALLED * 1000))
             listener.bind((self.host.strip("[]"), self.port))
             listener.listen(BACKLOG)
         except OSError as exc:

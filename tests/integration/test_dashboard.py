@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
@@ -369,3 +370,38 @@ async def test_alive_and_ready_are_two_things(serve):
 async def test_it_is_not_open_to_everybody():
     with pytest.raises(ConfigurationError, match="can be reached by others"):
         Dashboard(host="0.0.0.0")
+
+
+async def test_a_reader_that_does_not_read_is_let_go(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr("naq.dashboard.serve.STALLED", 1.0)
+    dashboard = Dashboard(port=0, token=TOKEN, settings=settings, directory=tmp_path)
+    hub, number = dashboard._hub, 0
+
+    async def render(path):
+        nonlocal number
+        number += 1
+        return {"live_part": f"{number}" + "x" * (1 << 20)}
+
+    hub._render = render
+    async with trio.open_nursery() as nursery:
+        await nursery.start(dashboard.run)
+        with socket.create_connection(("127.0.0.1", dashboard.port)) as link:
+            head = f"GET /events?page=/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}"
+            link.sendall(f"{head}\r\n\r\n".encode())
+            with trio.fail_after(20):
+                while not hub.clients:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                while hub.clients:
+                    hub.ring()
+                    await trio.sleep(0.05)
+        assert not hub._pages  # and nothing is rendered for it any more
+        dashboard.stop()
+
+
+async def test_only_so_many_pages_are_served(serve, monkeypatch):
+    monkeypatch.setattr("naq.dashboard.live.MAX_CLIENTS", 0)
+    async with serve() as browser:
+        answer = await browser.get("/events?page=/")
+
+    assert answer.code == 503
+    assert answer.json() == {"error": "too many pages are open"}
