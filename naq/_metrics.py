@@ -12,7 +12,7 @@ from naq import presence
 from naq._counters import totals
 from naq._exposition import build_info, gauge, jobs, text
 from naq._followed import Followed
-from naq._queues import list_queues
+from naq._queues import Counts, list_queues
 from naq._records import Records
 from naq._schedule import ScheduleStatus
 from naq._topology import ensure_streams
@@ -61,6 +61,7 @@ class QueueMetrics:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._schedules = _Schedules(connection)
+        self._counts = Counts()
 
     async def collect(self) -> list[Metric]:
         """Return them as they are now.
@@ -68,7 +69,7 @@ class QueueMetrics:
         Raises:
             NaqConnectionError: the server cannot be reached.
         """
-        queues = await list_queues(self._connection)
+        queues = await list_queues(self._connection, self._counts)
         counted = await totals(self._connection)
         everyone = await presence.list_all(self._connection)
         schedules = await self._schedules.count()

@@ -18,13 +18,13 @@ from naq._topology import ensure_consumer, ensure_streams
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from naq.connection import Connection
+    from naq.connection import Connection, Stored
 
-__all__ = ["DeadCounts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
+__all__ = ["Counts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
 
 FOR_EVER = "2999-12-31T23:59:59Z"
 FEW = 0.01
-"""Seconds that counting dead letters may take without being spared."""
+"""Seconds that counting may take without being spared."""
 SHARE = 50
 """What it cost beyond that, times this, is how long the answer is good."""
 RESUME_DELAY = timedelta(milliseconds=100)
@@ -48,39 +48,45 @@ class QueueStats(msgspec.Struct, kw_only=True):
     oldest_age_s: float | None = None
 
 
-class DeadCounts:
-    """How many dead letters each queue has; for whoever asks again and again.
+class Counts:
+    """How many delayed jobs and dead letters each queue has; for whoever asks again and again.
 
     Counting costs the server as much as there are. Where that is a lot, an answer is used again
     for a while, so that it takes a fiftieth of the time; where there are few it is always new.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+        self._known: dict[str, tuple[int, int]] = {}
         self._until = float("-inf")
 
-    async def of(self, connection: Connection, queues: Iterable[str]) -> Mapping[str, int]:
+    async def of(
+        self, connection: Connection, queues: Iterable[str]
+    ) -> Mapping[str, tuple[int, int]]:
         """Return the counts of queues; of those that were not asked for before, new ones."""
         began = time.monotonic()
         if began >= self._until:
             self._known = {}
         missing = [queue for queue in queues if queue not in self._known]
         if missing:
-            self._known |= await count_dead(connection, missing)
+            self._known |= await _count(connection, missing)
             ended = time.monotonic()
             self._until = max(self._until, ended + SHARE * (ended - began - FEW))
         return self._known
 
 
-async def count_dead(connection: Connection, queues: Iterable[str]) -> Mapping[str, int]:
-    """Return how many dead letters each of some queues has."""
+async def _count(connection: Connection, queues: list[str]) -> Mapping[str, tuple[int, int]]:
+    """Return how many delayed jobs and dead letters each of some queues has."""
     names = connection.names
-    found: dict[str, int] = {}
+    found: dict[str, tuple[int, int]] = {}
+    # Mostly nothing is delayed, and then there is no need to ask for each queue.
+    some = await connection.oldest(names.jobs_stream, names.delayed("*", "*")) is not None
 
     async def count(queue: str) -> None:
-        _, found[queue] = await connection.first(
-            names.results_stream, names.dead_letter(queue, "*")
-        )
+        delayed = 0
+        if some:
+            _, delayed = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
+        _, dead = await connection.first(names.results_stream, names.dead_letter(queue, "*"))
+        found[queue] = delayed, dead
 
     async with anyio.create_task_group() as tasks:
         for queue in queues:
@@ -88,12 +94,12 @@ async def count_dead(connection: Connection, queues: Iterable[str]) -> Mapping[s
     return found
 
 
-async def list_queues(connection: Connection, dead: DeadCounts | None = None) -> list[QueueStats]:
+async def list_queues(connection: Connection, counts: Counts | None = None) -> list[QueueStats]:
     """Return the numbers of all queues, by name.
 
     Args:
         connection: to the server.
-        dead: knows the number of dead letters; None: they are counted.
+        counts: what is kept of counting, by who asks again and again.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -114,12 +120,11 @@ async def list_queues(connection: Connection, dead: DeadCounts | None = None) ->
         if not consumers or offset >= answer["total"]:
             break
 
-    # Mostly nothing is delayed, and then there is no need to ask for each queue.
-    delayed = await connection.any(names.jobs_stream, names.delayed("*", "*"))
-    counts = await (dead or DeadCounts()).of(connection, [queue for queue, _ in listed])
+    counted = await (counts or Counts()).of(connection, [queue for queue, _ in listed])
+    head = await connection.head(names.jobs_stream)
 
     async def look(queue: str, info: dict[str, Any]) -> None:
-        found.append(await _stats(connection, queue, info, counts[queue], delayed=delayed))
+        found.append(await _stats(connection, queue, info, counted[queue], head))
 
     async with anyio.create_task_group() as tasks:
         for queue, info in listed:
@@ -136,32 +141,31 @@ async def queue_stats(connection: Connection, queue: str) -> QueueStats:
     await _ensure(connection, queue)
     names = connection.names
     info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
-    counts = await count_dead(connection, [queue])
-    return await _stats(connection, queue, info, counts[queue])
+    counted = await _count(connection, [queue])
+    head = await connection.head(names.jobs_stream)
+    return await _stats(connection, queue, info, counted[queue], head)
 
 
 async def _stats(
     connection: Connection,
     queue: str,
     info: dict[str, Any],
-    dead: int,
-    *,
-    delayed: bool = True,
+    counted: tuple[int, int],
+    head: tuple[int, Stored | None],
 ) -> QueueStats:
-    """Return the numbers of a queue; ``delayed`` says whether there are delayed jobs at all."""
+    """Return the numbers of a queue, with its delayed jobs and dead letters, as counted."""
     names = connection.names
-    waiting, age = 0, None
-    if delayed:
-        _, waiting = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
+    delayed, dead = counted
+    age = None
     if info["num_pending"] or info["num_ack_pending"]:
-        oldest, _ = await connection.first(names.jobs_stream, names.queue_filter(queue))
+        oldest = await connection.oldest(names.jobs_stream, names.queue_filter(queue), head)
         if oldest is not None:
             age = max(0.0, _now(info) - oldest.time.timestamp())
     return QueueStats(
         queue=queue,
         depth=info["num_pending"],
         running=info["num_ack_pending"],
-        delayed=waiting,
+        delayed=delayed,
         dead=dead,
         paused=bool(info.get("paused")),
         oldest_age_s=age,

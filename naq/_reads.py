@@ -19,13 +19,24 @@ from naq.exceptions import NaqConnectionError, ServerRefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REQUEST_TIMEOUT", "Reads"]
+__all__ = ["REQUEST_TIMEOUT", "Reads", "matches"]
 
 REQUEST_TIMEOUT = 10.0
 PAGE = 256
 """Messages per page when a stream is read through."""
 
 _NO_MESSAGE = frozenset({10057, 10043})  # deleted already; taken by another one meanwhile
+
+
+def matches(filter_subject: str, subject: str) -> bool:
+    """Whether a filter takes a subject, as the server sees it."""
+    wanted, given = filter_subject.split("."), subject.split(".")
+    for place, part in enumerate(wanted):
+        if part == ">":
+            return len(given) > place
+        if place >= len(given) or part not in {"*", given[place]}:
+            return False
+    return len(wanted) == len(given)
 
 
 class Reads(ABC):
@@ -67,10 +78,38 @@ class Reads(ABC):
         more = int((reply[0].headers or {}).get("Nats-Num-Pending", "0"))
         return stored(reply[0]), more + 1
 
-    async def any(self, stream: str, filter_subject: str) -> bool:
-        """Whether a message matches; cheaper than counting them."""
-        body = msgspec.json.encode({"seq": 1, "next_by_subj": filter_subject})
-        return not (await self.request(f"$JS.API.DIRECT.GET.{stream}", body)).status
+    async def next(self, stream: str, filter_subject: str, *, after: int) -> Stored | None:
+        """Return the first message that matches with a sequence above ``after``.
+
+        Cheap, since nothing is counted, unless all of the stream lies above ``after``: then the
+        server looks at every subject it has (nats-server 2.15.1: a quarter of a second with a
+        million of them). :meth:`oldest` gets around that.
+        """
+        body = msgspec.json.encode({"seq": after + 1, "next_by_subj": filter_subject})
+        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}", body)
+        return None if reply.status else stored(reply)
+
+    async def head(self, stream: str) -> tuple[int, Stored | None]:
+        """Return the sequence a stream begins with, and its first message."""
+        first = int((await self.api(f"STREAM.INFO.{stream}"))["state"]["first_seq"])
+        body = msgspec.json.encode({"seq": first})
+        reply = await self.request(f"$JS.API.DIRECT.GET.{stream}", body)
+        return first, None if reply.status else stored(reply)
+
+    async def oldest(
+        self, stream: str, filter_subject: str, head: tuple[int, Stored | None] | None = None
+    ) -> Stored | None:
+        """Return the oldest message that matches, however many there are.
+
+        Args:
+            stream: where it is looked for.
+            filter_subject: what it must match.
+            head: of the stream (:meth:`head`), by who asks more than once.
+        """
+        first, message = head or await self.head(stream)
+        if message is not None and matches(filter_subject, message.subject):
+            return message
+        return await self.next(stream, filter_subject, after=first)
 
     async def page(
         self, stream: str, filter_subject: str, *, after: int = 0, limit: int = PAGE

@@ -117,7 +117,7 @@ class Sweep:
         """Store again what lies before a sequence: all of that is settled for the consumer."""
         names = self._connection.names
         while True:
-            stored, _ = await self._connection.first(names.jobs_stream, names.queue_filter(queue))
+            stored = await self._connection.oldest(names.jobs_stream, names.queue_filter(queue))
             if stored is None or stored.seq > settled:
                 return
             log.warning("%s: no worker would ever have seen it; queued again", stored.subject)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from naq import _delayed, presence
 from naq._inspect import job_info
 from naq._names import check_job_id, check_queue
-from naq._queues import DeadCounts, list_queues
+from naq._queues import Counts, list_queues
+from naq._reads import matches
 from naq._schedule import run_of
 from naq.dashboard.model import (
     JobDetail,
@@ -59,13 +60,13 @@ class Queries:
         self._connection = connection
         self._codec = Codec.from_settings(connection.settings)
         self._letters = DeadLetters(connection, codec=self._codec)
-        self._dead = DeadCounts()
+        self._counts = Counts()
         self._announced = presence.follow_announced(connection)
 
     async def overview(self) -> Overview:
         """Return all queues, and how many of everything else there are."""
         connection, names = self._connection, self._connection.names
-        queues = await list_queues(connection, self._dead)
+        queues = await list_queues(connection, self._counts)
         _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
         kinds = [info.kind for info in await self._announced.look()]
         return Overview(
@@ -145,22 +146,27 @@ class Queries:
         names = self._connection.names
         subject = getattr(names, _WAITING[state])(queue or "*", "*")
         rows: list[JobRow] = []
-        after, scanned = cursor or 0, 0
-        while True:
-            page = await self._connection.page(
-                names.jobs_stream, subject, after=after, limit=min(_WINDOW, 2 * limit)
-            )
+        after, scanned, window = cursor or 0, 0, 2 * limit
+        while scanned < SCAN:
+            # All of the stream is read: with a filter the server would count, for each page, how
+            # many messages match, which takes a quarter of a second with a million.
+            page = await self._connection.page(names.jobs_stream, ">", after=after, limit=window)
             for stored in page:
-                after, scanned = stored.seq, scanned + 1
+                after = stored.seq
+                if not matches(subject, stored.subject):
+                    continue
+                scanned += 1
                 row = self._waiting_row(stored, state)
                 if fits(row):
                     rows.append(row)
                 if len(rows) == limit:
                     return JobsPage(jobs=rows, next=after, scanned=scanned)
-            if len(page) < min(_WINDOW, 2 * limit):
+            # What is of no interest is jumped over.
+            further = await self._connection.next(names.jobs_stream, subject, after=after)
+            if further is None:
                 return JobsPage(jobs=rows, scanned=scanned)
-            if scanned >= SCAN:
-                return JobsPage(jobs=rows, next=after, scanned=scanned)
+            after, window = further.seq - 1, min(_WINDOW, 2 * window)
+        return JobsPage(jobs=rows, next=after, scanned=scanned)
 
     def _waiting_row(self, stored: Stored, state: str) -> JobRow:
         tokens = stored.subject.split(".")

@@ -359,6 +359,24 @@ async def test_subscriptions_stand_again_after_a_restart(server, own, anyio_back
                     await anyio.sleep(0.05)
 
 
+async def test_the_oldest_is_found_wherever_it_lies(connection):
+    await ensure_streams(connection)
+    names, stream = connection.names, connection.names.jobs_stream
+    mail, other = names.queue_filter("mail"), names.queue_filter("other")
+    assert await connection.oldest(stream, mail) is None  # of nothing
+
+    for subject in ("other", "mail", "other", "mail"):
+        await connection.store(names.job(subject, secrets.token_hex(4)), b"1")
+    first, message = await connection.head(stream)
+    assert (first, message.seq) == (1, 1)
+    assert (await connection.oldest(stream, other)).seq == 1
+    assert (await connection.oldest(stream, mail)).seq == 2
+    assert (await connection.next(stream, mail, after=2)).seq == 4
+    assert await connection.next(stream, mail, after=4) is None
+    await connection.remove(stream, 1)
+    assert (await connection.oldest(stream, other)).seq == 3
+
+
 async def _ask(connection, asked):
     asked.append(await list_workers(connection))
 
