@@ -63,9 +63,10 @@ class SyncRuntime:
         """Run ``await function(connection)`` with the connection for ``nats_url``.
 
         Connections are kept by url, environment and directory, which is what decides where the
-        server is.
+        server is, and which part of it is ours.
         """
-        key = (nats_url, os.environ.get("NAQ_NATS_URL"), os.getcwd())  # noqa: PTH109 - a plain str
+        named = (os.environ.get("NAQ_NATS_URL"), os.environ.get("NAQ_PREFIX"))
+        key = (nats_url, *named, os.getcwd())  # noqa: PTH109 - a plain str
 
         async def call() -> T:
             return await function(await self._connection(key, nats_url))

@@ -118,6 +118,15 @@ def test_no_server_is_an_error_and_the_next_call_works(environment, monkeypatch)
     assert naq.enqueue_sync(add, 1, 1).result_sync(10) == 2
 
 
+def test_another_prefix_is_another_place(environment, monkeypatch):
+    here = naq.enqueue_in_sync(3600, add, 1, 1)
+    monkeypatch.setenv("NAQ_PREFIX", f"{os.environ['NAQ_PREFIX']}x")
+
+    naq.enqueue_in_sync(3600, add, 1, 1)  # it has no worker, and nothing of ours
+    with pytest.raises(JobNotFoundError):
+        naq.cancel_scheduled_job_sync(here.id)
+
+
 def test_an_explicit_url_wins(environment, monkeypatch):
     url = os.environ["NAQ_NATS_URL"]
     monkeypatch.setenv("NAQ_NATS_URL", "nats://127.0.0.1:1")
