@@ -1,16 +1,15 @@
 // Asks before something is destroyed: in a dialog, instead of by the <details> that is there without
 // JavaScript and that says what is asked.
 
-let dialog = null;
-let chosen = null;
-
-function make() {
-  dialog = document.createElement("dialog");
+// A new dialog for each question: a closed one tells so a little later, when the next may be open.
+function ask(question, word, confirmed) {
+  const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", "question");
   const form = document.createElement("form");
   form.method = "dialog";
   const text = document.createElement("p");
   text.id = "question";
+  text.textContent = question;
   const no = document.createElement("button");
   no.value = "no";
   no.textContent = "Keep";
@@ -18,29 +17,27 @@ function make() {
   const yes = document.createElement("button");
   yes.value = "yes";
   yes.className = "bad";
+  yes.textContent = word;
   form.append(text, no, yes);
   dialog.append(form);
   dialog.addEventListener("close", () => {
-    const button = chosen;
-    chosen = null;
-    if (dialog.returnValue === "yes" && button?.form) button.form.requestSubmit(button);
+    dialog.remove();
+    confirmed(dialog.returnValue === "yes");
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close("no"));
   document.body.append(dialog);
+  dialog.showModal();
 }
 
 document.addEventListener("click", (event) => {
   const summary = event.target.closest?.("details.sure > summary");
   if (!summary) return;
   event.preventDefault();
-  if (!dialog) make();
-  const [text, , yes] = dialog.firstElementChild.children;
-  chosen = summary.parentElement.querySelector("button").cloneNode(true);
-  chosen.hidden = true; // a copy: a live update may take the original away meanwhile
-  document.body.append(chosen);
-  dialog.addEventListener("close", ((copy) => () => copy.remove())(chosen), { once: true });
-  text.textContent = summary.parentElement.querySelector("p").textContent;
-  yes.textContent = chosen.textContent;
-  dialog.returnValue = "no";
-  dialog.showModal();
+  const button = summary.parentElement.querySelector("button").cloneNode(true);
+  button.hidden = true; // a copy: a live update may take the original away meanwhile
+  document.body.append(button);
+  ask(summary.parentElement.querySelector("p").textContent, button.textContent, (sure) => {
+    if (sure && button.form) button.form.requestSubmit(button);
+    button.remove();
+  });
 });
