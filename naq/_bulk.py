@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from naq._exchange import ApiError, PubAck, Store, refused
-from naq._nats import Subscription
+from naq._subscription import Subscription
 from naq.exceptions import ServerRefusedError
 
 if TYPE_CHECKING:

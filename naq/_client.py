@@ -4,11 +4,12 @@ It lives on one asyncio loop, the caller's own or one on a thread beside Trio (`
 driven by plain calls with a ``done`` callback, so that neither a task nor a crossing of threads is
 paid per message. What is done differently from nats-py 2.16:
 
-* **Messages are encoded here** and written many at once (``_wire``), and read here.
+* **Messages are encoded here** (``_wire``) and read here (``_split``), and so are subscriptions.
 * **Answers** are awaited in one table, and lost ones asked for again (``_exchange``).
-* **Writing has an owner**: one task writes what is queued here, so cancelling a caller can never
-  hit nats-py in the middle of a write (its ``_flush_pending`` swallows the cancellation), and
-  nothing is buffered blindly while the server is away.
+* **Writing is a plain call**: what one turn of the loop has queued is written at its end as one
+  piece, or as soon as it is ``EAGER`` messages, so that the server works on the first ones while
+  the rest are made. No caller can be cancelled in the middle of a write, and nothing is buffered
+  blindly: while the socket takes no more or there is no link, messages wait here.
 * **Reconnecting for ever**, with backoff and jitter; a client that nats-py closed for good (an
   ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
 * **Acks are sent again after a reconnect**: those written just before the link broke may be lost,
@@ -22,15 +23,17 @@ import contextlib
 import logging
 import time
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from naq import _backoff
 from naq._dial import CONNECT_TIMEOUT, dial
-from naq._exchange import Exchange, Exchanges
+from naq._exchange import Exchanges
 from naq._locate import moved
-from naq._nats import NatsClient, Subscription, Unsubscribe, nats_errors
+from naq._nats import NatsClient, nats_errors
+from naq._subscription import Subscription, Unsubscribe
 from naq._wire import encode
 from naq.exceptions import NaqConnectionError
 
@@ -48,6 +51,8 @@ log = logging.getLogger("naq.connection")
 CLOSE_TIMEOUT = 2.0
 WRITES_PER_TURN = 128
 """Messages written at once before the loop gets a turn."""
+EAGER = 8
+"""Messages that are written without waiting for the end of the loop's turn."""
 RECENT_ACKS = 1024
 
 
@@ -89,14 +94,16 @@ class Client:
         self._listeners: list[Callable[[bool], None]] = []
         self._nc: NatsClient
         self._tasks: TaskGroup
-        self._outbox: deque[_Publishable | Subscription | Unsubscribe] = deque()
-        self._subscriptions: set[Subscription] = set()
+        self._outbox: deque[_Publishable] = deque()
+        self._routes: dict[bytes, Subscription] = {}
+        self._sids = count(1)
         self._recent_acks: deque[_Publish] = deque(maxlen=RECENT_ACKS)
         self._attempts = 0
         self._last_try = 0.0
-        self._work: asyncio.Event
+        self._due = False
+        self._relief: anyio.CancelScope | None = None
+        self._crowded: asyncio.Event
         self._drained: asyncio.Event
-        self._up: asyncio.Event
         self._broken: asyncio.Event
         self._closing: asyncio.Event
 
@@ -114,7 +121,7 @@ class Client:
             NaqConnectionError: before readiness only: no server there, or too old.
         """
         self._loop = asyncio.get_running_loop()
-        self._work, self._drained, self._up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._crowded, self._drained = asyncio.Event(), asyncio.Event()
         self._broken, self._closing = asyncio.Event(), asyncio.Event()
         self.exchanges = Exchanges(
             loop=self._loop, queue=self._queue, connected=lambda: self.connected
@@ -124,7 +131,7 @@ class Client:
             self._mark_up()
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self._write_loop, name="naq connection writer")
+                tasks.start_soon(self._relieve_loop, name="naq connection writer")
                 tasks.start_soon(self._rebuild_loop, name="naq connection rebuilder")
                 task_status.started()
                 await self._closing.wait()
@@ -152,6 +159,7 @@ class Client:
         nc, self.server_version = await dial(
             self.target,
             name=self._name,
+            routes=self._routes,
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
             closed_cb=self._on_closed,
@@ -199,27 +207,28 @@ class Client:
             exchanges.inbox = self._nc.new_inbox()
             self.subscribe(Subscription(f"{exchanges.inbox}.*", exchanges.on_replies, self._loop))
         self._queue_again()
-        self._up.set()
         if not first:
             for listener in list(self._listeners):
                 listener(True)
 
     def _queue_again(self) -> None:
-        """Queue everything that has no answer yet, and the acks that may have been lost."""
-        others = [item for item in self._outbox if not isinstance(item, Exchange)]
-        queued = set(map(id, others))
+        """Queue what the server must hear again: subscriptions, what has no answer, recent acks."""
+        one_way = [item for item in self._outbox if isinstance(item, _Publish)]
+        queued = set(map(id, one_way))
         self._outbox.clear()
-        self._outbox.extend(others)
+        self._outbox.extend(one for one in self._routes.values() if not one.ended)
+        self._outbox.extend(one_way)
         self._outbox.extend(ack for ack in self._recent_acks if id(ack) not in queued)
         self._outbox.extend(self.exchanges.to_send_again())
-        self._work.set()
+        self._write_soon()
 
     def _mark_down(self) -> None:
         if not self.connected:
             return
         self.connected = False
-        self._up.clear()
         self._last_try = time.monotonic()
+        if self._relief is not None:  # the next link is free
+            self._relief.cancel()
         if self._closing.is_set():
             return
         log.warning("lost the connection to NATS; trying again until it is back")
@@ -253,7 +262,6 @@ class Client:
                 await self._nc.dispose()
             self._nc = await self._dial_until_there()
             self._broken.clear()
-            self._outbox.extendleft(self._subscriptions)
             self._mark_up()
 
     async def _dial_until_there(self) -> NatsClient:
@@ -270,49 +278,54 @@ class Client:
 
     # --------------------------------------------------------------- writing
 
-    async def _write_loop(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._outbox:
-                if not self.connected:
-                    await self._up.wait()
-                elif self._nc.is_closed:
-                    self._mark_down()
-                else:
-                    await self._write_some()
-                    await asyncio.sleep(0)  # let nats-py's flusher and everyone else have a turn
-            self._drained.set()
-
-    async def _write_some(self) -> None:
-        """Write what is queued, in order, up to ``WRITES_PER_TURN`` messages as one piece."""
-        outbox = self._outbox
-        commands: list[bytes] = []
-        while outbox and len(commands) < WRITES_PER_TURN:
-            item = outbox[0]
-            if isinstance(item, (Subscription, Unsubscribe)):
-                if commands:
-                    break
-                outbox.popleft()
-                await self._write_interest(item)
-                return
-            outbox.popleft()
-            commands.append(item.encode())
-        await self._nc.send(b"".join(commands))
-
-    async def _write_interest(self, item: Subscription | Unsubscribe) -> None:
-        try:
-            await item.write(self._nc)
-        except nats_errors.ConnectionClosedError:
-            self._mark_down()  # a new client takes over all subscriptions
-        except nats_errors.Error as exc:
-            log.warning("%s: %s", item, exc)
-
-    def _queue(self, item: _Publishable | Subscription | Unsubscribe) -> None:
+    def _queue(self, item: _Publishable) -> None:
         self._outbox.append(item)
-        if len(self._outbox) == 1:
+        if not self._due:
+            self._write_soon()
+        elif len(self._outbox) >= EAGER:
+            self._write(EAGER)
+
+    def _write_soon(self) -> None:
+        """Write what is queued when everything that is ready to run has run."""
+        if not self._due:
+            self._due = True
             self._drained.clear()
-            self._work.set()
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._due = False
+        written = self._write(WRITES_PER_TURN)
+        if not self._outbox:
+            self._drained.set()
+        elif written:
+            self._write_soon()
+
+    def _write(self, limit: int) -> bool:
+        """Write some of what is queued, in order, as one piece; False if it has to wait."""
+        nc = self._nc
+        if not self.connected or self._crowded.is_set():
+            return False
+        if not nc.is_connected:  # it says so later, or when it was closed silently not at all
+            if nc.is_closed:
+                self._mark_down()
+            return False
+        outbox = self._outbox
+        commands = [outbox.popleft().encode() for _ in range(min(limit, len(outbox)))]
+        nc.send(b"".join(commands))
+        if nc.crowded:
+            self._crowded.set()
+            return False
+        return True
+
+    async def _relieve_loop(self) -> None:
+        """Go on writing when the socket takes more, or when there is another one."""
+        while True:
+            await self._crowded.wait()
+            with anyio.CancelScope() as self._relief:
+                await self._nc.until_free()
+            self._relief = None
+            self._crowded.clear()
+            self._write_soon()
 
     def publish(
         self,
@@ -332,26 +345,30 @@ class Client:
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin a subscription."""
-        self._subscriptions.add(subscription)
+        subscription.sid = b"%d" % next(self._sids)
+        self._routes[subscription.sid] = subscription
         self._queue(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription; what has arrived but was not handed over yet is dropped."""
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+        """End a subscription; nothing more is handed over but what has arrived already."""
+        if self._routes.pop(subscription.sid, None) is not None and not subscription.ended:
+            subscription.ended = True
             self._queue(Unsubscribe(subscription))
 
     def drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
-        """End a subscription; ``done`` is called when all that had arrived was handed over."""
-        self._subscriptions.discard(subscription)
+        """End a subscription; ``done`` is called when all that was sent to it was handed over."""
         self._tasks.start_soon(self._drain, subscription, done, name="naq connection drain")
 
     async def _drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
-        native = subscription.native
-        if native is not None and subscription.nc is self._nc and self.connected:
+        """What the server sent before it heard of the end comes before its answer to a ping."""
+        subscription.ended = True
+        if self.connected:
+            self._queue(Unsubscribe(subscription))
             with anyio.move_on_after(CLOSE_TIMEOUT):
+                await self._drained.wait()
                 try:
-                    await native.drain()
+                    await self._nc.flush()
                 except nats_errors.Error as exc:
                     log.debug("cannot drain %s: %s", subscription.subject, exc)
+        self._routes.pop(subscription.sid, None)
         self._loop.call_soon(done, None)  # after the hand-over, which is one call_soon away too

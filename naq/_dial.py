@@ -17,7 +17,10 @@ from naq._nats import NatsClient, nats_errors
 from naq.exceptions import ConfigurationError, NaqConnectionError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from naq._locate import Target
+    from naq._subscription import Subscription
 
 __all__ = ["CONNECT_TIMEOUT", "dial"]
 
@@ -32,7 +35,9 @@ user code blocks for a while sends one late ping when it comes back, and must no
 MINIMUM_SERVER = (2, 14)
 
 
-async def dial(target: Target, *, name: str, **callbacks: Any) -> tuple[NatsClient, str]:
+async def dial(
+    target: Target, *, name: str, routes: Mapping[bytes, Subscription], **callbacks: Any
+) -> tuple[NatsClient, str]:
     """Return a connected client and the version of its server.
 
     Every server of the list is tried once; then the last error counts.
@@ -40,13 +45,14 @@ async def dial(target: Target, *, name: str, **callbacks: Any) -> tuple[NatsClie
     Args:
         target: where, and with which credentials.
         name: shown in the server's monitoring.
+        routes: who gets which messages.
         callbacks: nats-py's, for what happens later.
 
     Raises:
         NaqConnectionError: nobody there, credentials refused, too old.
         ConfigurationError: the credentials need a package that is not installed.
     """
-    nc = NatsClient()
+    nc = NatsClient(routes)
     problems: list[Exception] = []
     scope = anyio.CancelScope()
     connected = False

@@ -153,6 +153,11 @@ class Names:
         """Subject of something that one at a time may have."""
         return f"{self.prefix}.u.{key}"
 
+    @property
+    def keeper(self) -> str:
+        """Subject of the message the stream of jobs begins with; no key of a lock has a dot."""
+        return f"{self.prefix}.u.first.kept"
+
     def result(self, job_id: str) -> str:
         """Subject of what is known of a job's end (or of its last failed attempt)."""
         return f"{self.prefix}.r.{job_id}"

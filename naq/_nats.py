@@ -1,38 +1,82 @@
 """nats-py's client with what is slow or wrong in it done differently; the only import of nats-py.
 
-The internals it uses are those of nats-py 2.16, which is why the version is pinned that narrowly.
+It dials, authenticates, keeps the link alive and finds it again. What goes over the link is
+written and read here. The internals it uses are those of nats-py 2.16, which is why the version is
+pinned that narrowly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nats.errors as nats_errors
 from nats.aio.client import Client
+from nats.protocol.parser import Parser
 
-from naq._wire import Message, parse_headers
+from naq._split import MalformedError, Splitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-__all__ = ["NatsClient", "Subscription", "Unsubscribe", "nats_errors"]
+    from naq._subscription import Subscription
+
+__all__ = ["NatsClient", "nats_errors"]
 
 log = logging.getLogger("naq.connection")
 
 
 class NatsClient(Client):
-    """One connection; messages go straight to :class:`Subscription` objects."""
+    """One connection; messages go straight to :class:`naq._subscription.Subscription` objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Mapping[bytes, Subscription]) -> None:
+        """Prepare to connect.
+
+        Args:
+            routes: who gets which messages; what changes in it later counts.
+        """
         super().__init__()
-        self.routes: dict[int, Subscription] = {}
+        self._ps = _Parser(self, Splitter(routes))
 
-    async def send(self, commands: bytes) -> None:
-        """Send protocol that is encoded already, as ``publish`` does with one message."""
-        await self._send_command(commands)
-        await self._flush_pending()
+    def send(self, commands: bytes) -> None:
+        """Write protocol to the socket now, or as soon as it takes more; see :meth:`crowded`."""
+        assert self._transport is not None
+        self._transport.write(commands)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether not all is written yet; :meth:`until_free` waits until it is."""
+        stream = self._stream()
+        return stream is None or stream.get_write_buffer_size() > 0
+
+    async def until_free(self) -> None:
+        """Wait until all is written; a link that turns out to be broken is given up."""
+        assert self._transport is not None
+        try:
+            await self._transport.drain()  # type: ignore[no-untyped-call]
+        except OSError as exc:
+            await self._process_op_err(exc)
+
+    def _stream(self) -> asyncio.WriteTransport | None:
+        """Return asyncio's transport of this link; a websocket has none."""
+        writer = getattr(self._transport, "_io_writer", None)
+        return None if writer is None else writer.transport
+
+    async def _process_connect_init(self) -> None:
+        await super()._process_connect_init()
+        # uvloop writes at once only above the limit, else when all callbacks of a turn have run;
+        # the server would sit idle meanwhile.
+        stream = self._stream()
+        if stream is not None:
+            stream.set_write_buffer_limits(high=0)
+
+    async def _attempt_reconnect(self) -> None:
+        # Closing waits until all is written; a server that is frozen never takes it.
+        stream = self._stream()
+        if stream is not None:
+            stream.abort()
+        await super()._attempt_reconnect()
 
     async def dispose(self) -> None:
         """Close for good; raises nothing.
@@ -47,17 +91,6 @@ class NatsClient(Client):
             if self._transport:
                 self._transport.close()  # type: ignore[no-untyped-call]
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        # Straight to whom it concerns; there a queue and a task lie in between.
-        subscription = self.routes.get(sid)
-        if subscription is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        parsed = parse_headers(headers) if headers else None
-        subscription.receive(Message(subject.decode(), reply.decode(), data, parsed))
-
     async def _process_pong(self) -> None:
         # A flush that was given up leaves its future behind; the PONG for it then raises in the
         # read loop, which ends without a word, and the connection hears nothing until pings fail.
@@ -66,59 +99,22 @@ class NatsClient(Client):
         await super()._process_pong()
 
 
-class Subscription:
-    """A standing interest; survives reconnects and rebuilt clients until it is ended."""
+class _Parser(Parser):
+    """Leaves to nats-py what is no message: INFO, PING, PONG, errors."""
 
-    __slots__ = ("_batch", "_loop", "native", "nc", "on_messages", "subject")
+    def __init__(self, nc: NatsClient, splitter: Splitter) -> None:
+        self._splitter = splitter
+        super().__init__(nc)
 
-    def __init__(
-        self,
-        subject: str,
-        on_messages: Callable[[list[Message]], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.subject = subject
-        self.on_messages = on_messages
-        self.nc: NatsClient | None = None
-        self.native: Any = None
-        self._loop = loop
-        self._batch: list[Message] = []
+    def reset(self) -> None:
+        super().reset()
+        self._splitter.reset()
 
-    def __repr__(self) -> str:
-        return f"subscribe to {self.subject}"
-
-    def receive(self, message: Message) -> None:
-        """Collect what arrives in one go; it is handed over as one list."""
-        self._batch.append(message)
-        if len(self._batch) == 1:
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        self.on_messages(batch)
-
-    async def write(self, nc: NatsClient) -> None:
-        """Tell the server, now and (nats-py does) after every reconnect."""
-        self.nc = nc
-        self.native = await nc.subscribe(self.subject, cb=self._handle)
-        nc.routes[self.native._id] = self  # noqa: SLF001 - the number the server calls it by
-
-    async def _handle(self, message: Any) -> None:
-        """Take what came before the route was known."""
-        headers = message.headers and {str(k): v for k, v in message.headers.items()}
-        self.receive(Message(message.subject, message.reply, message.data, headers))
-
-
-class Unsubscribe:
-    __slots__ = ("subscription",)
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.subscription = subscription
-
-    def __repr__(self) -> str:
-        return f"unsubscribe from {self.subscription.subject}"
-
-    async def write(self, nc: NatsClient) -> None:
-        if self.subscription.nc is nc:  # else its client was replaced, and it went with it
-            nc.routes.pop(self.subscription.native._id, None)  # noqa: SLF001
-            await self.subscription.native.unsubscribe()
+    async def parse(self, data: bytes = b"") -> None:
+        try:
+            lines = self._splitter.feed(data)
+        except MalformedError as exc:
+            log.warning("the server's words are not understood: %s", exc)
+            raise nats_errors.ProtocolError from exc
+        for line in lines:
+            await super().parse(line)

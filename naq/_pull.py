@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from naq import _backoff
-from naq._nats import Subscription
+from naq._subscription import Subscription
 
 if TYPE_CHECKING:
     import asyncio

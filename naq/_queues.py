@@ -18,7 +18,7 @@ from naq._topology import ensure_consumer, ensure_streams
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from naq.connection import Connection, Stored
+    from naq.connection import Connection
 
 __all__ = ["Counts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
 
@@ -79,11 +79,11 @@ async def _count(connection: Connection, queues: list[str]) -> Mapping[str, tupl
     names = connection.names
     found: dict[str, tuple[int, int]] = {}
     # Mostly nothing is delayed, and then there is no need to ask for each queue.
-    some = await connection.oldest(names.jobs_stream, names.delayed("*", "*")) is not None
+    some = await connection.next(names.jobs_stream, names.delayed("*", "*"), after=0)
 
     async def count(queue: str) -> None:
         delayed = 0
-        if some:
+        if some is not None:
             _, delayed = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
         _, dead = await connection.first(names.results_stream, names.dead_letter(queue, "*"))
         found[queue] = delayed, dead
@@ -121,10 +121,9 @@ async def list_queues(connection: Connection, counts: Counts | None = None) -> l
             break
 
     counted = await (counts or Counts()).of(connection, [queue for queue, _ in listed])
-    head = await connection.head(names.jobs_stream)
 
     async def look(queue: str, info: dict[str, Any]) -> None:
-        found.append(await _stats(connection, queue, info, counted[queue], head))
+        found.append(await _stats(connection, queue, info, counted[queue]))
 
     async with anyio.create_task_group() as tasks:
         for queue, info in listed:
@@ -142,8 +141,7 @@ async def queue_stats(connection: Connection, queue: str) -> QueueStats:
     names = connection.names
     info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
     counted = await _count(connection, [queue])
-    head = await connection.head(names.jobs_stream)
-    return await _stats(connection, queue, info, counted[queue], head)
+    return await _stats(connection, queue, info, counted[queue])
 
 
 async def _stats(
@@ -151,14 +149,15 @@ async def _stats(
     queue: str,
     info: dict[str, Any],
     counted: tuple[int, int],
-    head: tuple[int, Stored | None],
 ) -> QueueStats:
     """Return the numbers of a queue, with its delayed jobs and dead letters, as counted."""
     names = connection.names
     delayed, dead = counted
     age = None
     if info["num_pending"] or info["num_ack_pending"]:
-        oldest = await connection.oldest(names.jobs_stream, names.queue_filter(queue), head)
+        # Up to there all is settled, so the oldest is near. The stream begins with its keeper.
+        settled = max(1, info["ack_floor"]["stream_seq"])
+        oldest = await connection.next(names.jobs_stream, names.queue_filter(queue), after=settled)
         if oldest is not None:
             age = max(0.0, _now(info) - oldest.time.timestamp())
     return QueueStats(

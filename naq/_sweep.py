@@ -117,7 +117,9 @@ class Sweep:
         """Store again what lies before a sequence: all of that is settled for the consumer."""
         names = self._connection.names
         while True:
-            stored = await self._connection.oldest(names.jobs_stream, names.queue_filter(queue))
+            stored = await self._connection.next(
+                names.jobs_stream, names.queue_filter(queue), after=0
+            )
             if stored is None or stored.seq > settled:
                 return
             log.warning("%s: no worker would ever have seen it; queued again", stored.subject)

@@ -3,6 +3,12 @@
 Declaring is idempotent. What exists is compared with what is needed: a stream that lacks a
 feature or has other subjects is refused with its name and the difference, never changed silently.
 Why the layout is this one: docs/design/nats-layout.md.
+
+**The stream of jobs begins with a message that stays.** Whoever asks nats-server for the next
+message at or before the beginning of a stream makes it look at every subject there is, and a
+consumer does just that whenever all that came before is settled. With 600,000 jobs queued a third
+of the server's time went there (2.15.1, ``fileStore.LoadNextMsg``). Behind the keeper nobody ever
+is at the beginning.
 """
 
 from __future__ import annotations
@@ -144,14 +150,36 @@ async def ensure_streams(connection: Connection) -> None:
     for wanted in _streams(connection):
         name = wanted["name"]
         if name not in connection.declared:
-            await _ensure_stream(connection, wanted)
+            found = await _ensure_stream(connection, wanted, count=names.keeper)
             connection.declared.add(name)
+            if name == names.jobs_stream and not found["state"].get("subjects"):
+                _keep_first(connection)
 
 
-async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None:
+def _keep_first(connection: Connection) -> None:
+    """Store the keeper, before anything else from here; without it all works, only slower."""
+    headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+    connection.store_soon(_whatever, connection.names.keeper, b"", headers)
+
+
+def _whatever(answer: object) -> None:
+    """It is there, or somebody else was first, or we may not."""
+
+
+async def _ensure_stream(
+    connection: Connection, wanted: dict[str, Any], *, count: str | None = None
+) -> dict[str, Any]:
+    """Create a stream that is missing; return what the server says of it.
+
+    Args:
+        connection: to the server.
+        wanted: its configuration.
+        count: a subject whose messages are counted in ``state``.
+    """
     name = wanted["name"]
+    question = None if count is None else {"subjects_filter": count}
     try:
-        found = await connection.api(f"STREAM.INFO.{name}")
+        found = await connection.api(f"STREAM.INFO.{name}", question)
     except ServerRefusedError as exc:
         if exc.code != _STREAM_NOT_FOUND:
             raise
@@ -160,8 +188,9 @@ async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None
         except ServerRefusedError as race:
             if race.code != _STREAM_NAME_IN_USE:
                 raise
-            found = await connection.api(f"STREAM.INFO.{name}")
+            found = await connection.api(f"STREAM.INFO.{name}", question)
     _compare(name, wanted, found["config"])
+    return found
 
 
 # What may differ without harm: tuning, and what an operator may have changed on purpose.

@@ -18,10 +18,10 @@ from naq._client import Client
 from naq._exchange import ApiError, Gather, PubAck, Store, refused
 from naq._exchange import Exchange as Request
 from naq._locate import locate, redact
-from naq._nats import Subscription
 from naq._pull import Pull, PullHandle
 from naq._reads import REQUEST_TIMEOUT, Reads
 from naq._seam import open_seam
+from naq._subscription import Subscription
 from naq._wire import Message, Stored
 from naq.exceptions import NaqConnectionError
 from naq.settings import Settings

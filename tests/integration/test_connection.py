@@ -332,19 +332,51 @@ async def test_a_bulk_outlasts_a_killed_server(server, own, anyio_backend):
 
 
 async def test_a_frozen_server_is_noticed_and_outlasted(server, own, anyio_backend):
-    async with connect(settings=own) as connection:
+    """Also with more on the way than the socket takes, which it never takes."""
+    async with connect(settings=own) as connection, anyio.create_task_group() as tasks:
         await ensure_streams(connection)
-        link = []
+        names = connection.names
+        answers, link = {}, []
+
+        async def store(name, size):
+            answers[name] = await connection.store(names.result(name), b"x" * size)
+
         with connection.link_listener(link.append):
             server.process.send_signal(signal.SIGSTOP)
+            for number in range(40):
+                tasks.start_soon(store, f"large{number}", 500_000)
             with anyio.fail_after(15):
                 while not link:  # noqa: ASYNC110
                     await anyio.sleep(0.05)
             assert not connection.connected
+            tasks.start_soon(store, "late", 1)
             server.process.send_signal(signal.SIGCONT)
-
-            assert (await connection.store(connection.names.result("a"), b"1")).seq
+            with anyio.fail_after(15):
+                while len(answers) < 41:  # noqa: ASYNC110
+                    await anyio.sleep(0.05)
         assert link[:2] == [False, True]
+    assert all(answer.seq for answer in answers.values())
+
+
+async def test_more_than_the_socket_takes_is_written_when_it_takes_more(server, own, anyio_backend):
+    async with connect(settings=own) as connection, anyio.create_task_group() as tasks:
+        await ensure_streams(connection)
+        names, seqs, heard = connection.names, [], []
+
+        async def store(number):
+            seqs.append((await connection.store(names.result(str(number)), b"x" * 500_000)).seq)
+
+        with connection.subscription("some.*", heard.extend):
+            server.process.send_signal(signal.SIGSTOP)
+            for number in range(40):
+                tasks.start_soon(store, number)
+            await anyio.sleep(0.5)  # nothing tells that a socket is full
+            connection.publish("some.thing")
+            server.process.send_signal(signal.SIGCONT)
+            with anyio.fail_after(15):
+                while len(seqs) < 40 or not heard:  # noqa: ASYNC110
+                    await anyio.sleep(0.02)
+    assert sorted(seqs) == list(range(min(seqs), min(seqs) + 40))  # each once
 
 
 async def test_subscriptions_stand_again_after_a_restart(server, own, anyio_backend):
@@ -359,22 +391,38 @@ async def test_subscriptions_stand_again_after_a_restart(server, own, anyio_back
                     await anyio.sleep(0.05)
 
 
-async def test_the_oldest_is_found_wherever_it_lies(connection):
+async def test_the_next_message_is_found_wherever_it_lies(connection):
     await ensure_streams(connection)
     names, stream = connection.names, connection.names.jobs_stream
     mail, other = names.queue_filter("mail"), names.queue_filter("other")
-    assert await connection.oldest(stream, mail) is None  # of nothing
+    assert await connection.next(stream, mail, after=0) is None  # of nothing
 
     for subject in ("other", "mail", "other", "mail"):
         await connection.store(names.job(subject, secrets.token_hex(4)), b"1")
-    first, message = await connection.head(stream)
-    assert (first, message.seq) == (1, 1)
-    assert (await connection.oldest(stream, other)).seq == 1
-    assert (await connection.oldest(stream, mail)).seq == 2
-    assert (await connection.next(stream, mail, after=2)).seq == 4
-    assert await connection.next(stream, mail, after=4) is None
-    await connection.remove(stream, 1)
-    assert (await connection.oldest(stream, other)).seq == 3
+    assert (await connection.next(stream, other, after=0)).seq == 2
+    assert (await connection.next(stream, mail, after=0)).seq == 3
+    assert (await connection.next(stream, mail, after=3)).seq == 5
+    assert await connection.next(stream, mail, after=5) is None
+    await connection.remove(stream, 2)
+    assert (await connection.next(stream, other, after=0)).seq == 4
+
+
+async def test_the_stream_of_jobs_begins_with_a_message_that_stays(connection):
+    names = connection.names
+    await ensure_streams(connection)
+    await connection.store(names.job("q", "a"), b"1")
+    async with connect(settings=connection.settings) as second:
+        await ensure_streams(second)  # it is there already
+        await second.store(names.job("q", "b"), b"1")
+    found = await connection.page(names.jobs_stream, ">")
+    assert [one.subject for one in found] == [
+        names.keeper,
+        names.job("q", "a"),
+        names.job("q", "b"),
+    ]
+    assert await connection.purge(names.jobs_stream, names.queue_filter("q")) == 2
+    kept = await connection.get(names.jobs_stream, names.keeper)
+    assert kept.seq == 1
 
 
 async def _ask(connection, asked):
