@@ -23,6 +23,7 @@ import msgspec
 
 from naq._exchange import ApiError, PubAck, Store, refused
 from naq._subscription import Subscription
+from naq._wire import encode
 from naq.exceptions import ServerRefusedError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ FEED = 100
 """Answers after which a pipelined bulk is topped up."""
 FLOW = 500
 """Messages per acknowledgement asked for; the server's own maximum."""
+PIECE = 64
+"""Messages of a batch that are written at once."""
 SILENCE = 5.0
 """Seconds without any answer after which a batch is given up."""
 
@@ -146,20 +149,25 @@ class Ingest(Generic[T]):
         self._client.subscribe(self._subscription)
         self._client.on_link(self._on_link)
         self._silence = self._loop.call_later(SILENCE, self._give_up)
-        self._send(last=False)  # the first answer says how fast we may go
-
-    def _send(self, *, last: bool) -> None:
-        subject, data, headers = self._make(self._items[self._sent])
-        self._sent += 1
-        operation = 0 if self._sent == 1 else 2 if last else 1
-        reply = f"{self._inbox}.batch.{FLOW}.ok.{self._sent}.{operation}.$FI"
-        self._client.publish(subject, data, reply, headers)
+        self._feed()  # one: the answer says how fast we may go
 
     def _feed(self) -> None:
-        room = self._acked + max(WINDOW, 2 * self._flow)
-        total = len(self._items)
-        while self._sent < min(room, total):
-            self._send(last=self._sent == total - 1)
+        """Send as many as there is room for, a piece at a time."""
+        items, total = self._items, len(self._items)
+        room = min(total, self._acked + max(WINDOW, 2 * self._flow)) if self._flow else 1
+        while self._sent < room:
+            upto = min(room, self._sent + PIECE)
+            self._client.push(
+                b"".join([self._message(at, items[at]) for at in range(self._sent, upto)])
+            )
+            self._sent = upto
+
+    def _message(self, at: int, item: T) -> bytes:
+        """Return one as it is sent; its reply subject says which of the batch it is (ADR-50)."""
+        subject, data, headers = self._make(item)
+        operation = 0 if at == 0 else 2 if at == len(self._items) - 1 else 1
+        reply = f"{self._inbox}.batch.{FLOW}.ok.{at + 1}.{operation}.$FI"
+        return encode(subject, reply, headers, data)
 
     def _on_messages(self, messages: list[Message]) -> None:
         if self._over:

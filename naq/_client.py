@@ -80,6 +80,18 @@ class _Publish:
         return encode(self.subject, self.reply, self.headers, self.data)
 
 
+class _Piece:
+    """Messages that are encoded already."""
+
+    __slots__ = ("encoded",)
+
+    def __init__(self, encoded: bytes) -> None:
+        self.encoded = encoded
+
+    def encode(self) -> bytes:
+        return self.encoded
+
+
 class Client:
     """One connection to NATS. Every method but :meth:`run` is a plain call on its loop."""
 
@@ -336,6 +348,13 @@ class Client:
     ) -> None:
         """Send a message that gets no answer; kept while the server is away."""
         self._queue(_Publish(subject, data, reply, headers))
+
+    def push(self, encoded: bytes) -> None:
+        """Send messages that are encoded, at once if possible; dropped when the link is lost."""
+        self._outbox.append(_Piece(encoded))
+        self._write(WRITES_PER_TURN)
+        if self._outbox:
+            self._write_soon()
 
     def ack(self, reply: str, data: bytes = b"+ACK") -> None:
         """Settle a delivery; sent again after a reconnect, which is harmless."""

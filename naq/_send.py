@@ -6,7 +6,7 @@ was not queued lately): sent again it does no harm, so it is sent until it is ac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from naq._publish import job_envelope
 from naq._tracing import tracing
@@ -21,10 +21,8 @@ from naq.exceptions import (
 from naq.job import Job, JobMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from naq._backend import Backend
-    from naq._prepare import Prepared
+    from naq._prepare import Batch, Prepared
     from naq.connection import Connection, Envelope
     from naq.serializers import Codec
 
@@ -62,7 +60,7 @@ class Sender:
             ServerRefusedError: the server does not store it.
             NaqConnectionError: the server does not answer.
         """
-        if self._tracing is None or (span := self._tracing.sending([prepared.message])) is None:
+        if self._tracing is None or (span := self._tracing.sending(prepared.message)) is None:
             return await self._one(prepared)
         with span as trace:
             return await self._one(prepared._replace(trace=trace))
@@ -76,7 +74,7 @@ class Sender:
             answer = exc
         return self._job(prepared, answer)
 
-    async def many(self, prepared: Sequence[Prepared]) -> list[Job]:
+    async def many(self, batch: Batch) -> list[Job]:
         """Send many jobs of one queue; nothing is sent if one of them is too large.
 
         Raises:
@@ -84,30 +82,36 @@ class Sender:
             PayloadTooLargeError: one is larger than the server takes.
         """
         span = None
-        if self._tracing is not None and prepared:
-            span = self._tracing.sending([one.message for one in prepared], bulk=True)
+        if self._tracing is not None and len(batch):
+            span = self._tracing.sending(batch.prepared(0).message, of=len(batch))
         if span is None:
-            return await self._many(prepared)
+            return await self._many(batch, None)
         with span as trace:
-            return await self._many([one._replace(trace=trace) for one in prepared])
+            return await self._many(batch, trace)
 
-    async def _many(self, prepared: Sequence[Prepared]) -> list[Job]:
-        for one in prepared:
-            self._check_size(one.message)
-        answers = await self._connection.store_many(
-            prepared, self._envelope, fresh=not any(one.given_id for one in prepared)
-        )
-        jobs: list[Job | None] = []
+    async def _many(self, batch: Batch, trace: dict[str, str] | None) -> list[Job]:
+        for index in batch.not_below(self._room - ROOM_FOR_OPTIONS):
+            self._check_size(batch.prepared(index).message)
+        jobs: list[Any] = [None] * len(batch)
+
+        def make(index: int) -> Envelope:
+            prepared = batch.prepared(index)
+            jobs[index] = Job(prepared.message, backend=self._backend)
+            return self._envelope(prepared if trace is None else prepared._replace(trace=trace))
+
+        answers = await self._connection.store_many(range(len(batch)), make, fresh=not batch.chosen)
         errors: dict[int, Exception] = {}
-        for index, (one, answer) in enumerate(zip(prepared, answers, strict=True)):
+        for index, answer in enumerate(answers):
+            if isinstance(answer, PubAck) and not answer.duplicate:
+                continue
             try:
-                jobs.append(self._job(one, answer))
+                jobs[index] = self._job(batch.prepared(index), answer)
             except (NaqConnectionError, SerializationError) as exc:
-                jobs.append(None)
+                jobs[index] = None
                 errors[index] = exc
         if errors:
             raise EnqueueError(jobs, errors)
-        return [job for job in jobs if job is not None]
+        return jobs
 
     def _envelope(self, prepared: Prepared) -> Envelope:
         """Return subject, body and headers of a job that may be run at once or later."""
@@ -118,8 +122,12 @@ class Sender:
             headers |= prepared.trace
         return subject, body, headers
 
+    @property
+    def _room(self) -> int:
+        return self._connection.max_payload - ROOM_FOR_LETTER
+
     def _check_size(self, message: JobMessage) -> None:
-        room = self._connection.max_payload - ROOM_FOR_LETTER
+        room = self._room
         size = len(message.payload)
         if size < room - ROOM_FOR_OPTIONS and not message.meta:
             return

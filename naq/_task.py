@@ -25,6 +25,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_NONE: dict[str, Any] = {}
+"""The options of a call without any; one for all of them, and never changed."""
+
+
 class Call:
     """A function with its arguments, to be enqueued; made by :func:`call`."""
 
@@ -40,7 +44,7 @@ class Call:
         self.function = function
         self.args = args
         self.kwargs = kwargs
-        self.options = options or {}
+        self.options = options or _NONE
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__qualname__", self.function)

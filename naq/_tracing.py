@@ -24,7 +24,7 @@ from naq._publish import trace_headers
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from types import TracebackType
 
     from opentelemetry.trace import Span, SpanKind, TracerProvider
@@ -85,24 +85,27 @@ class Tracing:
             self._ask_at = now + ASK_AFTER
         return self._heard
 
-    def sending(self, jobs: Sequence[JobMessage], *, bulk: bool = False) -> SendSpan | None:
-        """Return the span of an enqueue of jobs of one queue, at least one, to be entered.
+    def sending(self, job: JobMessage, *, of: int | None = None) -> SendSpan | None:
+        """Return the span of an enqueue, to be entered.
 
         None when there is nothing to tell anybody.
+
+        Args:
+            job: what is enqueued, or the first of many for one queue.
+            of: how many there are; None: it is enqueued alone.
         """
         trace = self.trace
         if not self._is_heard() and not trace.get_current_span().get_span_context().is_valid:
             return None
-        job = jobs[0]
         attributes: dict[str, Any] = {
             "messaging.operation.type": "send",
-            "messaging.operation.name": "enqueue_many" if bulk else "enqueue",
+            "messaging.operation.name": "enqueue" if of is None else "enqueue_many",
         }
-        if bulk:
-            attributes["messaging.batch.message_count"] = len(jobs)
-        else:
+        if of is None:
             attributes["messaging.message.id"] = job.id
             attributes["naq.job.function"] = job.function
+        else:
+            attributes["messaging.batch.message_count"] = of
         return SendSpan(self, job.queue, attributes)
 
     def attempt(

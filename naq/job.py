@@ -214,23 +214,19 @@ class JobBackend(Protocol):
         """Run ``call()`` to its end where the connection lives, from any thread."""
 
 
-class Job:
+class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A job that was enqueued. Cheap to hold; every method asks the server.
 
     Attributes:
         message: what was queued, with all options.
+        backend: who is asked.
         duplicate: True when a job with this id was queued, running or just finished already and
             this call therefore queued nothing.
     """
 
-    __slots__ = ("_backend", "duplicate", "message")
-
-    def __init__(
-        self, message: JobMessage, *, backend: JobBackend, duplicate: bool = False
-    ) -> None:
-        self.message = message
-        self.duplicate = duplicate
-        self._backend = backend
+    message: JobMessage
+    backend: JobBackend
+    duplicate: bool = False
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.function_name} on {self.queue!r}>"
@@ -279,7 +275,7 @@ class Job:
             SerializationError: its value cannot be decoded here.
             NaqConnectionError: the server cannot be reached.
         """
-        return await self._backend.result(self, timeout)
+        return await self.backend.result(self, timeout)
 
     async def status(self) -> JobStatus:
         """Return where the job is now.
@@ -288,11 +284,11 @@ class Job:
             JobNotFoundError: the server knows nothing of it, or no longer does.
             NaqConnectionError: the server cannot be reached.
         """
-        return (await self._backend.info(self)).status
+        return (await self.backend.info(self)).status
 
     async def refresh(self) -> JobInfo:
         """Return everything known of the job now; raises as :meth:`status` does."""
-        return await self._backend.info(self)
+        return await self.backend.info(self)
 
     async def cancel(self) -> bool:
         """Cancel the job; True if it will have no result, False if it had ended already.
@@ -303,11 +299,11 @@ class Job:
         Raises:
             NaqConnectionError: the server cannot be reached.
         """
-        return await self._backend.cancel(self)
+        return await self.backend.cancel(self)
 
     def result_sync(self, timeout: float | None = None) -> Any:
         """:meth:`result` for code without an event loop."""
-        return self._backend.run_sync(lambda: self._backend.result(self, timeout))
+        return self.backend.run_sync(lambda: self.backend.result(self, timeout))
 
     def status_sync(self) -> JobStatus:
         """:meth:`status` for code without an event loop."""
@@ -315,9 +311,9 @@ class Job:
 
     def refresh_sync(self) -> JobInfo:
         """:meth:`refresh` for code without an event loop."""
-        info: JobInfo = self._backend.run_sync(lambda: self._backend.info(self))
+        info: JobInfo = self.backend.run_sync(lambda: self.backend.info(self))
         return info
 
     def cancel_sync(self) -> bool:
         """:meth:`cancel` for code without an event loop."""
-        return bool(self._backend.run_sync(lambda: self._backend.cancel(self)))
+        return bool(self.backend.run_sync(lambda: self.backend.cancel(self)))

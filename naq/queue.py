@@ -14,7 +14,7 @@ from naq._backend import Backend, open_connection
 from naq._clock import server_now
 from naq._inspect import cancel_job
 from naq._names import check_job_id, check_queue
-from naq._prepare import prepare
+from naq._prepare import Batch, prepare
 from naq._send import Sender
 from naq._task import Call, Task
 from naq._topology import ensure_consumer, ensure_streams
@@ -159,8 +159,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         Raises:
             EnqueueError: some were not stored; it has the jobs that were and the errors.
         """
-        prepared = [prepare(self._codec, self.name, call, (), dict(options)) for call in calls]
-        return await self._sender.many(prepared)
+        return await self._sender.many(Batch(self._codec, self.name, calls, options))
 
     # -------------------------------------------------------------- schedules
 

@@ -196,16 +196,22 @@ class Codec:
                 raise SerializationError(
                     f"{function!r} cannot be imported by name, and only pickle sends it by value"
                 )
-            return ref, self._json_arguments(ref, args, kwargs), "json"
+            return ref, self.encode_arguments(ref, args, kwargs), "json"
         if ref is not None:
-            return ref, _pickle((args, kwargs), "the arguments of ", ref), "pickle"
+            return ref, self.encode_arguments(ref, args, kwargs), "pickle"
         assert not isinstance(function, str)
         name = _display_name(function)
         payload = _cloudpickle((function, args, kwargs), f"{name} or its arguments")
         return name, payload, "cloudpickle"
 
-    @staticmethod
-    def _json_arguments(ref: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    def encode_arguments(self, ref: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Return the payload of a call of a function that can be imported as ``ref``.
+
+        Raises:
+            SerializationError: an argument cannot be sent.
+        """
+        if self.mode != "json":
+            return _pickle((args, kwargs), "the arguments of ", ref)
         try:
             return msgspec.json.encode(_JsonCall(list(args), dict(kwargs)))
         except (TypeError, ValueError, msgspec.MsgspecError) as exc:
