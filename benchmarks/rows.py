@@ -30,6 +30,7 @@ ROWS = (
     Row("noop", "broker_cpu_s", "broker CPU of that", "s", more_is_better=False),
     Row("noop2", "rate", "no-op jobs, 2 worker processes", "/s"),
     Row("noop2", "broker_cpu_percent", "broker CPU of that", "%", more_is_better=False),
+    Row("noop2", "busy_percent", "all processors of that", "%", more_is_better=False),
     Row("enqueue", "one_rate", "enqueue one by one", "/s"),
     Row("enqueue", "flight_rate", "enqueue, 32 in flight", "/s"),
     Row("enqueue", "bulk_rate", "enqueue in bulk", "/s"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import brokers, venvs
+from benchmarks.peers._driver import idle_seconds
 from benchmarks.processes import cpu_seconds, kill, running, tree
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Stage:
         self._gate = home
         self._cpu = 0.0
         self._cpu_then = 0.0
+        self._idle = self._idle_then = 0.0
 
     def count(self, full: int, *, weight: float = 1.0, seconds: float = 1.5) -> int:
         """Return how many jobs a run has: ``full``, or what takes some seconds.
@@ -182,6 +184,7 @@ class Stage:
     def release(self) -> float:
         """Open the gate; return when, on the machine's clock."""
         self._cpu = cpu_seconds(self.broker.pid)
+        self._idle = idle_seconds()
         (self._gate / "open").touch()
         return time.monotonic()
 
@@ -204,12 +207,16 @@ class Stage:
         answer = self.ask("finished", upto=upto, patience=patience)
         if answer["missing"]:
             raise RuntimeError(f"{answer['missing']} of {upto} jobs have no result\n{self.logs()}")
-        self._cpu_then = float(answer["cpu"])
+        self._cpu_then, self._idle_then = float(answer["cpu"]), float(answer["idle"])
         return float(answer["at"])
 
     def broker_cpu_then(self) -> float:
         """Return the processor seconds of the broker from the gate to the last result."""
         return self._cpu_then - self._cpu
+
+    def idle_then(self) -> float:
+        """Return the seconds processors had nothing to do from the gate to the last result."""
+        return self._idle_then - self._idle
 
     def broker_cpu(self) -> float:
         """Return the processor seconds of the broker since the gate was opened."""

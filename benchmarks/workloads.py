@@ -7,6 +7,7 @@ waits for a gate, the work is queued behind those, and the clock starts when the
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def _drain(stage: Stage, job: str, count: int, *, workers: int, concurrency: int
         stage.fill(job, _ARGUMENTS.get(job, []), count)
         began = stage.release()
         seconds = stage.finished(count) - began
-        cpu = stage.broker_cpu_then()
+        cpu, idle = stage.broker_cpu_then(), stage.idle_then()
         sizes = [stage.rss(pid) for pid in pids]
     return {
         "jobs": count,
@@ -63,6 +64,7 @@ def _drain(stage: Stage, job: str, count: int, *, workers: int, concurrency: int
         "rate": count / seconds,
         "broker_cpu_s": cpu,
         "broker_cpu_percent": 100 * cpu / seconds,
+        "busy_percent": 100 * (1 - idle / seconds / (os.cpu_count() or 1)),
         "rss_mb": max(size for size, _ in sizes),
         "rss_tree_mb": sum(size for _, size in sizes),
     }

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["URL", "Peer", "SyncPeer", "serve"]
+__all__ = ["URL", "Peer", "SyncPeer", "idle_seconds", "serve"]
 
 URL = os.environ.get("BENCH_URL", "")
 LOOK = 0.002
@@ -247,7 +247,7 @@ class Driver:
         if self._broker.exists():
             user, system = self._broker.read_text().rpartition(")")[2].split()[11:13]
             cpu = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return {"at": at, "missing": missing, "cpu": cpu}
+        return {"at": at, "missing": missing, "cpu": cpu, "idle": idle_seconds()}
 
     async def _missing(self, handles: list[Any]) -> int:
         return sum([not await self._peer.ready(handle) for handle in handles])
@@ -274,6 +274,15 @@ class Driver:
         for due, handle in handles:
             late.append((await self._peer.result(handle) - due) * 1000)
         return {"ms": late}
+
+
+def idle_seconds() -> float:
+    """Return how long the processors of this machine have had nothing to do, all together."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:  # not Linux
+        return 0.0
+    return (int(words[4]) + int(words[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def say(**answer: Any) -> None:
