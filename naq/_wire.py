@@ -1,8 +1,8 @@
 """The NATS protocol as naq writes and reads it: publishes out, messages in.
 
-nats-py keeps the connection, authenticates, splits the stream into messages. Building and reading
-one message is done here, because there it costs as much as all the rest of a job: a regular
-expression per header, a queue and a task per subscription (measured in docs/design/performance.md).
+nats-py keeps the connection. Building and reading one message is done here, because there it costs
+as much as all the rest of a job: a regular expression per header, a queue and a task per
+subscription (measured in docs/design/performance.md).
 """
 
 from __future__ import annotations
