@@ -148,7 +148,8 @@ class Ingest(Generic[T]):
         self._done = done
         self._client.subscribe(self._subscription)
         self._client.on_link(self._on_link)
-        self._silence = self._loop.call_later(SILENCE, self._give_up)
+        context = self._client.context
+        self._silence = self._loop.call_later(SILENCE, self._give_up, context=context)
         self._feed()  # one: the answer says how fast we may go
 
     def _feed(self) -> None:

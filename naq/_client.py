@@ -23,10 +23,12 @@ import contextlib
 import logging
 import time
 from collections import deque
+from contextvars import Context, copy_context
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+from sniffio import current_async_library_cvar
 
 from naq import _backoff
 from naq._dial import CONNECT_TIMEOUT, dial
@@ -100,6 +102,8 @@ class Client:
         self.server_version = ""
         self.connected = False
         self.exchanges: Exchanges
+        self.context: Context
+        """What callbacks run in that are not begun by one: nobody's who happens to call."""
         self._loop: asyncio.AbstractEventLoop
         self.target = target
         self._name = name
@@ -133,10 +137,17 @@ class Client:
             NaqConnectionError: before readiness only: no server there, or too old.
         """
         self._loop = asyncio.get_running_loop()
+        # Callbacks start tasks. AnyIO then asks what it runs on, which it cannot see outside of a
+        # task, and which nobody has said under asyncio.run.
+        current_async_library_cvar.set("asyncio")
+        self.context = copy_context()
         self._crowded, self._drained = asyncio.Event(), asyncio.Event()
         self._broken, self._closing = asyncio.Event(), asyncio.Event()
         self.exchanges = Exchanges(
-            loop=self._loop, queue=self._queue, connected=lambda: self.connected
+            loop=self._loop,
+            context=self.context,
+            queue=self._queue,
+            connected=lambda: self.connected,
         )
         self._nc = await self._dial()
         try:
@@ -302,7 +313,7 @@ class Client:
         if not self._due:
             self._due = True
             self._drained.clear()
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._turn, context=self.context)
 
     def _turn(self) -> None:
         self._due = False

@@ -23,6 +23,7 @@ from naq.exceptions import NaqConnectionError, PayloadTooLargeError, ServerRefus
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
+    from contextvars import Context
 
     from naq._wire import Message
 
@@ -209,6 +210,7 @@ class Exchanges:
         self,
         *,
         loop: asyncio.AbstractEventLoop,
+        context: Context,
         queue: Callable[[Exchange], None],
         connected: Callable[[], bool],
     ) -> None:
@@ -216,6 +218,7 @@ class Exchanges:
 
         Args:
             loop: where everything here runs.
+            context: in which it runs.
             queue: hands a message to the writer.
             connected: whether there is a link now.
         """
@@ -223,6 +226,7 @@ class Exchanges:
         self.max_payload = 1_048_576
         self.pending: dict[str, Exchange] = {}
         self._loop = loop
+        self._context = context
         self._queue = queue
         self._connected = connected
         self._counter = 0
@@ -241,7 +245,7 @@ class Exchanges:
         self._queue(exchange)
         if not self._ticking:
             self._ticking = True
-            self._loop.call_later(TICK, self._tick)
+            self._loop.call_later(TICK, self._tick, context=self._context)
 
     def on_replies(self, messages: list[Message]) -> None:
         """Give each answer to its exchange; late ones have none and are dropped."""

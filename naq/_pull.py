@@ -97,7 +97,7 @@ class Pull:
         self._client.publish(self._subject, msgspec.json.encode(body), reply)
         if not self._watching:
             self._watching = True
-            self._loop.call_later(HEARTBEAT, self._watch)
+            self._loop.call_later(HEARTBEAT, self._watch, context=self._client.context)
 
     def stop(self, done: Callable[[None], None]) -> None:
         """Ask for nothing more; ``done`` is called when all that was under way has arrived."""
