@@ -371,7 +371,8 @@ class Client:
         """Settle a delivery; sent again after a reconnect, which is harmless."""
         item = _Publish(reply, data, "", None)
         self._recent_acks.append(item)
-        self._queue(item)
+        self._outbox.append(item)  # nobody waits for it, so it may go with what follows
+        self._write_soon()
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin a subscription."""

@@ -148,11 +148,11 @@ class Handler:
 
     @property
     def ahead(self) -> int:
-        """How many jobs to ask for beyond the free slots: as many again, when jobs are short.
+        """How many jobs to ask for beyond the free slots: twice as many, when jobs are short.
 
-        A request takes as long as a short job, and the slots would be empty for half of the time.
+        A request takes as long as many short jobs, and the slots would be empty meanwhile.
         """
-        return self._threads.limit if self._usual_duration < SHORT else 0
+        return 2 * self._threads.limit if self._usual_duration < SHORT else 0
 
     # ---------------------------------------------------------------- running
 

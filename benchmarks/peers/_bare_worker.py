@@ -1,8 +1,9 @@
-"""A loop over nats-py and nothing else: fetch, publish a result that is acknowledged, ack."""
+"""A loop over nats-py and nothing else: take, publish a result that is acknowledged, ack."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -75,42 +76,48 @@ async def handle(js: JetStreamContext, names: Names, messages: asyncio.Queue[Msg
 
 
 class Pipelined:
-    """The fastest loop we know: publish without waiting, ack when the answer comes."""
+    """The fastest loop we know: publish without waiting, ack when the answer comes.
+
+    Jobs are asked for by standing requests, as naq does: ``fetch`` holds back what it has got
+    while it waits for the rest of its batch.
+    """
 
     def __init__(self, link: Client, names: Names) -> None:
         self._link = link
         self._names = names
         self._body = record()
         self._inbox = link.new_inbox()
+        self._jobs = link.new_inbox()
+        self._asked = 0
         self._waiting: dict[str, Msg] = {}
-        self._one = asyncio.Lock()  # a gate holds up the other batch as well
 
-    async def run(self, js: JetStreamContext) -> None:
-        """Have up to CONCURRENCY jobs between fetch and ack."""
+    async def run(self) -> None:
+        """Have up to twice CONCURRENCY jobs between delivery and ack, until killed."""
         await self._link.subscribe(f"{self._inbox}.*", cb=self._answered)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(2):  # while one batch is on its way, the other is handled
-                tasks.create_task(self._fetch(js))
+        await self._link.subscribe(self._jobs, cb=self._delivered)
+        await self._ask()
+        await asyncio.Event().wait()
 
-    async def _fetch(self, js: JetStreamContext) -> None:
+    async def _ask(self) -> None:
         consumer, stream = self._names.consumer("default"), self._names.jobs_stream
-        subscription = await js.pull_subscribe_bind(consumer=consumer, stream=stream)
-        while True:
-            try:
-                got = await subscription.fetch(CONCURRENCY, timeout=5)
-            except nats.errors.TimeoutError:
-                continue
-            async with self._one:
-                for message in got:
-                    await self._store(message)
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        while self._asked <= CONCURRENCY:
+            self._asked += CONCURRENCY
+            request = {"batch": CONCURRENCY, "expires": 30_000_000_000}
+            await self._link.publish(subject, json.dumps(request).encode(), self._jobs)
 
-    async def _store(self, message: Msg) -> None:
-        if b":gate" in message.data:
-            await _jobs.gate(GATE, 0.005)
-        job = message.subject.rpartition(".")[2]
-        self._waiting[job] = message
-        reply = f"{self._inbox}.{job}"
-        await self._link.publish(self._names.result(job), self._body, reply, HEADERS)
+    async def _delivered(self, message: Msg) -> None:
+        if not message.reply:  # a request has ended; it says how much of it was left
+            self._asked -= int((message.headers or {}).get("Nats-Pending-Messages", "0"))
+        else:
+            self._asked -= 1
+            if b":gate" in message.data:
+                await _jobs.gate(GATE, 0.005)
+            job = message.subject.rpartition(".")[2]
+            self._waiting[job] = message
+            reply = f"{self._inbox}.{job}"
+            await self._link.publish(self._names.result(job), self._body, reply, HEADERS)
+        await self._ask()
 
     async def _answered(self, answer: Msg) -> None:
         message = self._waiting.pop(answer.subject.rpartition(".")[2])
@@ -130,7 +137,7 @@ async def main() -> None:
         except nats.js.errors.NotFoundError:
             await asyncio.sleep(0.02)
     if os.environ["BENCH_VARIANT"] == "pipelined":
-        await Pipelined(link, names).run(js)
+        await Pipelined(link, names).run()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fetch(js, names, messages))
         for _ in range(CONCURRENCY):
