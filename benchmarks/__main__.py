@@ -36,13 +36,20 @@ def main() -> None:
         _report(json.loads(options.show.read_text()))
         return
     stop_on_signals()
+    document = _describe(options)
+    code: int | str | None = 0
     try:
-        document = _measure(options)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    written = _write(document)
-    _report(document)
-    print(f"written to {', '.join(str(path) for path in written)}")
+        _measure(options, document)
+    except (KeyboardInterrupt, SystemExit) as exc:
+        # A full run takes hours; what it has measured by then is kept.
+        code = exc.code if isinstance(exc, SystemExit) else 130
+        document["interrupted"] = True
+    if document["results"]:
+        document["targets"] = [vars(one) for one in targets.verdicts(document["results"])]
+        written = _write(document)
+        _report(document)
+        print(f"written to {', '.join(str(path) for path in written)}")
+    raise SystemExit(code)
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,11 +91,10 @@ def _list() -> None:
         print(f"  {one.name:14}on {one.broker}")
 
 
-def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return everything that was found, as it is written."""
+def _measure(options: argparse.Namespace, document: dict[str, Any]) -> None:
+    """Add everything that is found."""
     console = Console(stderr=True)
     sizes = Options(full=options.full, everysec=options.redis_appendonly)
-    document = _describe(options)
     with console.status("preparing the environments of the peers"):
         absent = runs.ready(options.contestants)
     for name, why in absent.items():
@@ -107,17 +113,16 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
         if not options.full and not options.only:
             who = [one for one in there if options.peers or one.name != NOT_IN_SHORT]
-            found |= runs.run_quick(who, sizes, options.rounds, say=say)
+            runs.run_quick(who, sizes, options.rounds, found=found, say=say)
         else:
             for workload in _wanted(options):
                 who = [one for one in there if not workload.only or one.name in workload.only]
                 rounds = min(options.rounds, workload.rounds)
-                found[workload.name] = runs.run(workload, who, sizes, rounds, say=say)
+                places = found.setdefault(workload.name, {})
+                runs.run(workload, who, sizes, rounds, found=places, say=say)
         for name in own.wanted(options.only, full=options.full):
             say(name)
             found[name] = {"naq": {"rounds": own.MEASUREMENTS[name][1](options.rounds), "why": ""}}
-    document["targets"] = [vars(one) for one in targets.verdicts(found)]
-    return document
 
 
 def _wanted(options: argparse.Namespace) -> list[Workload]:
@@ -131,7 +136,12 @@ def _describe(options: argparse.Namespace) -> dict[str, Any]:
         "full": options.full,
         "machine": machine.facts(),
         "naq": naq.__version__,
+        "interrupted": False,
+        "absent": {},
+        "versions": {},
+        "brokers": {},
         "results": {},
+        "targets": [],
     }
 
 
@@ -170,7 +180,8 @@ def markdown(document: dict[str, Any]) -> str:
     """Return the run as a page: what it ran on, the figures, who is missing where, the targets."""
     found = document["results"]
     lines = [
-        f"`{document['command']}`, {document['at']}",
+        f"`{document['command']}`, {document['at']}"
+        + (", interrupted" if document.get("interrupted") else ""),
         "",
         machine.describe(document["machine"]),
     ]

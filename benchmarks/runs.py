@@ -37,10 +37,14 @@ def run(
     options: Options,
     rounds: int,
     *,
+    found: Found,
     say: Callable[[str], None],
-) -> Found:
-    """Run a workload: A B C, A B C, …; so that a slow minute of the machine is shared by all."""
-    found: Found = {contestant.name: {"rounds": [], "why": ""} for contestant in contestants}
+) -> None:
+    """Run a workload: A B C, A B C, …; so that a slow minute of the machine is shared by all.
+
+    What is measured stands in ``found`` at once, for who does not wait for the end.
+    """
+    found |= {contestant.name: {"rounds": [], "why": ""} for contestant in contestants}
     for number in range(rounds):
         for contestant in contestants:
             entry = found[contestant.name]
@@ -54,7 +58,6 @@ def run(
                 entry["rounds"].append(workload.run(stage))
 
             _one(contestant, options, entry, measure, results=workload.results, say=say)
-    return found
 
 
 def run_quick(
@@ -62,10 +65,10 @@ def run_quick(
     options: Options,
     rounds: int,
     *,
+    found: dict[str, Found],
     say: Callable[[str], None],
-) -> dict[str, Found]:
-    """Run :func:`workloads.quick` in turns; return what it found by workload."""
-    found: dict[str, Found] = {}
+) -> None:
+    """Run :func:`workloads.quick` in turns; what it measures stands in ``found``, by workload."""
     entries: dict[str, dict[str, Any]] = {one.name: {"why": ""} for one in contestants}
     for number in range(rounds):
         for contestant in contestants:
@@ -86,7 +89,6 @@ def run_quick(
             why = entry["why"] or "only in a full run, or not at all: python -m benchmarks --full"
             place = places.setdefault(name, {"rounds": [], "why": why})
             place.update({key: value for key, value in entry.items() if key != "why"})
-    return found
 
 
 def _one(

@@ -6,10 +6,8 @@ paid per message. What is done differently from nats-py 2.16:
 
 * **Messages are encoded here** (``_wire``) and read here (``_split``), and so are subscriptions.
 * **Answers** are awaited in one table, and lost ones asked for again (``_exchange``).
-* **Writing is a plain call**: what one turn of the loop has queued is written at its end as one
-  piece, or as soon as it is ``EAGER`` messages, so that the server works on the first ones while
-  the rest are made. No caller can be cancelled in the middle of a write, and nothing is buffered
-  blindly: while the socket takes no more or there is no link, messages wait here.
+* **Writing is a plain call** (``_outbox``), which cannot be cancelled halfway, and nothing is
+  buffered blindly while the server is away.
 * **Reconnecting for ever**, with backoff and jitter; a client that nats-py closed for good (an
   ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
 * **Acks are sent again after a reconnect**: those written just before the link broke may be lost,
@@ -25,7 +23,7 @@ import time
 from collections import deque
 from contextvars import Context, copy_context
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from sniffio import current_async_library_cvar
@@ -35,8 +33,8 @@ from naq._dial import CONNECT_TIMEOUT, dial
 from naq._exchange import Exchanges
 from naq._locate import moved
 from naq._nats import NatsClient, nats_errors
+from naq._outbox import Outbox, Publish
 from naq._subscription import Subscription, Unsubscribe
-from naq._wire import encode
 from naq.exceptions import NaqConnectionError
 
 if TYPE_CHECKING:
@@ -51,47 +49,7 @@ __all__ = ["Client"]
 log = logging.getLogger("naq.connection")
 
 CLOSE_TIMEOUT = 2.0
-WRITES_PER_TURN = 128
-"""Messages written at once before the loop gets a turn."""
-EAGER = 8
-"""Messages that are written without waiting for the end of the loop's turn."""
 RECENT_ACKS = 1024
-
-
-class _Publishable(Protocol):
-    """What the writer sends: a message."""
-
-    def encode(self) -> bytes:
-        """Return it as it is sent."""
-
-
-class _Publish:
-    """A message without an answer: acks, events, pulls."""
-
-    __slots__ = ("data", "headers", "reply", "subject")
-
-    def __init__(
-        self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None
-    ) -> None:
-        self.subject = subject
-        self.data = data
-        self.reply = reply
-        self.headers = headers
-
-    def encode(self) -> bytes:
-        return encode(self.subject, self.reply, self.headers, self.data)
-
-
-class _Piece:
-    """Messages that are encoded already."""
-
-    __slots__ = ("encoded",)
-
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
-
-    def encode(self) -> bytes:
-        return self.encoded
 
 
 class Client:
@@ -110,16 +68,12 @@ class Client:
         self._listeners: list[Callable[[bool], None]] = []
         self._nc: NatsClient
         self._tasks: TaskGroup
-        self._outbox: deque[_Publishable] = deque()
+        self._outbox: Outbox
         self._routes: dict[bytes, Subscription] = {}
         self._sids = count(1)
-        self._recent_acks: deque[_Publish] = deque(maxlen=RECENT_ACKS)
+        self._recent_acks: deque[Publish] = deque(maxlen=RECENT_ACKS)
         self._attempts = 0
         self._last_try = 0.0
-        self._due = False
-        self._relief: anyio.CancelScope | None = None
-        self._crowded: asyncio.Event
-        self._drained: asyncio.Event
         self._broken: asyncio.Event
         self._closing: asyncio.Event
 
@@ -141,12 +95,12 @@ class Client:
         # task, and which nobody has said under asyncio.run.
         current_async_library_cvar.set("asyncio")
         self.context = copy_context()
-        self._crowded, self._drained = asyncio.Event(), asyncio.Event()
+        self._outbox = Outbox(self._loop, self.context, link=self._writable)
         self._broken, self._closing = asyncio.Event(), asyncio.Event()
         self.exchanges = Exchanges(
             loop=self._loop,
             context=self.context,
-            queue=self._queue,
+            queue=self._outbox.put,
             connected=lambda: self.connected,
         )
         self._nc = await self._dial()
@@ -154,7 +108,7 @@ class Client:
             self._mark_up()
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self._relieve_loop, name="naq connection writer")
+                tasks.start_soon(self._outbox.run, name="naq connection writer")
                 tasks.start_soon(self._rebuild_loop, name="naq connection rebuilder")
                 task_status.started()
                 await self._closing.wait()
@@ -173,7 +127,7 @@ class Client:
 
     async def _flush_out(self) -> None:
         if self._outbox and self.connected:
-            await self._drained.wait()
+            await self._outbox.drained.wait()
         if self.connected:
             with contextlib.suppress(nats_errors.Error, asyncio.TimeoutError):
                 await self._nc.flush(timeout=1)
@@ -236,22 +190,23 @@ class Client:
 
     def _queue_again(self) -> None:
         """Queue what the server must hear again: subscriptions, what has no answer, recent acks."""
-        one_way = [item for item in self._outbox if isinstance(item, _Publish)]
-        queued = set(map(id, one_way))
-        self._outbox.clear()
-        self._outbox.extend(one for one in self._routes.values() if not one.ended)
-        self._outbox.extend(one_way)
-        self._outbox.extend(ack for ack in self._recent_acks if id(ack) not in queued)
-        self._outbox.extend(self.exchanges.to_send_again())
-        self._write_soon()
+        left = self._outbox.left()
+        queued = set(map(id, left))
+        self._outbox.begin_again(
+            [
+                *(one for one in self._routes.values() if not one.ended),
+                *left,
+                *(ack for ack in self._recent_acks if id(ack) not in queued),
+                *self.exchanges.to_send_again(),
+            ]
+        )
 
     def _mark_down(self) -> None:
         if not self.connected:
             return
         self.connected = False
         self._last_try = time.monotonic()
-        if self._relief is not None:  # the next link is free
-            self._relief.cancel()
+        self._outbox.lost()
         if self._closing.is_set():
             return
         log.warning("lost the connection to NATS; trying again until it is back")
@@ -301,54 +256,15 @@ class Client:
 
     # --------------------------------------------------------------- writing
 
-    def _queue(self, item: _Publishable) -> None:
-        self._outbox.append(item)
-        if not self._due:
-            self._write_soon()
-        elif len(self._outbox) >= EAGER:
-            self._write(EAGER)
-
-    def _write_soon(self) -> None:
-        """Write what is queued when everything that is ready to run has run."""
-        if not self._due:
-            self._due = True
-            self._drained.clear()
-            self._loop.call_soon(self._turn, context=self.context)
-
-    def _turn(self) -> None:
-        self._due = False
-        written = self._write(WRITES_PER_TURN)
-        if not self._outbox:
-            self._drained.set()
-        elif written:
-            self._write_soon()
-
-    def _write(self, limit: int) -> bool:
-        """Write some of what is queued, in order, as one piece; False if it has to wait."""
+    def _writable(self) -> NatsClient | None:
+        if not self.connected:
+            return None
         nc = self._nc
-        if not self.connected or self._crowded.is_set():
-            return False
-        if not nc.is_connected:  # it says so later, or when it was closed silently not at all
-            if nc.is_closed:
-                self._mark_down()
-            return False
-        outbox = self._outbox
-        commands = [outbox.popleft().encode() for _ in range(min(limit, len(outbox)))]
-        nc.send(b"".join(commands))
-        if nc.crowded:
-            self._crowded.set()
-            return False
-        return True
-
-    async def _relieve_loop(self) -> None:
-        """Go on writing when the socket takes more, or when there is another one."""
-        while True:
-            await self._crowded.wait()
-            with anyio.CancelScope() as self._relief:
-                await self._nc.until_free()
-            self._relief = None
-            self._crowded.clear()
-            self._write_soon()
+        if nc.writable:
+            return nc
+        if nc.is_closed:  # silently; of any other end it tells
+            self._mark_down()
+        return None
 
     def publish(
         self,
@@ -358,33 +274,29 @@ class Client:
         headers: dict[str, str] | None = None,
     ) -> None:
         """Send a message that gets no answer; kept while the server is away."""
-        self._queue(_Publish(subject, data, reply, headers))
+        self._outbox.put(Publish(subject, data, reply, headers))
 
     def push(self, encoded: bytes) -> None:
         """Send messages that are encoded, at once if possible; dropped when the link is lost."""
-        self._outbox.append(_Piece(encoded))
-        self._write(WRITES_PER_TURN)
-        if self._outbox:
-            self._write_soon()
+        self._outbox.push(encoded)
 
     def ack(self, reply: str, data: bytes = b"+ACK") -> None:
         """Settle a delivery; sent again after a reconnect, which is harmless."""
-        item = _Publish(reply, data, "", None)
+        item = Publish(reply, data)
         self._recent_acks.append(item)
-        self._outbox.append(item)  # nobody waits for it, so it may go with what follows
-        self._write_soon()
+        self._outbox.put_idly(item)
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin a subscription."""
         subscription.sid = b"%d" % next(self._sids)
         self._routes[subscription.sid] = subscription
-        self._queue(subscription)
+        self._outbox.put(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription; nothing more is handed over but what has arrived already."""
         if self._routes.pop(subscription.sid, None) is not None and not subscription.ended:
             subscription.ended = True
-            self._queue(Unsubscribe(subscription))
+            self._outbox.put(Unsubscribe(subscription))
 
     def drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
         """End a subscription; ``done`` is called when all that was sent to it was handed over."""
@@ -394,9 +306,9 @@ class Client:
         """What the server sent before it heard of the end comes before its answer to a ping."""
         subscription.ended = True
         if self.connected:
-            self._queue(Unsubscribe(subscription))
+            self._outbox.put(Unsubscribe(subscription))
             with anyio.move_on_after(CLOSE_TIMEOUT):
-                await self._drained.wait()
+                await self._outbox.drained.wait()
                 try:
                     await self._nc.flush()
                 except nats_errors.Error as exc:

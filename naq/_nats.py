@@ -39,8 +39,14 @@ class NatsClient(Client):
         super().__init__()
         self._ps = _Parser(self, Splitter(routes))
 
+    @property
+    def writable(self) -> bool:
+        """Whether there is a link, as far as is known."""
+        stream = self._stream()
+        return bool(self.is_connected) and (stream is None or not stream.is_closing())
+
     def send(self, commands: bytes) -> None:
-        """Write protocol to the socket now, or as soon as it takes more; see :meth:`crowded`."""
+        """Write protocol to the socket now, or as soon as it takes more; see ``crowded``."""
         assert self._transport is not None
         self._transport.write(commands)
 
