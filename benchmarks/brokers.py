@@ -56,7 +56,7 @@ def version(kind: str) -> str:
 @contextlib.contextmanager
 def serve(kind: str, home: Path, *, everysec: bool = False) -> Iterator[Broker]:
     """Run a server with its data under ``home``."""
-    log = home / f"{kind}.log"
+    log, env = home / f"{kind}.log", dict(os.environ)
     if kind == "redis":
         port = free_port()
         keeps = ("yes" if everysec else "no", "everysec")
@@ -71,8 +71,9 @@ def serve(kind: str, home: Path, *, everysec: bool = False) -> Iterator[Broker]:
             binary=find_binary(), run_dir=home / "run", store_dir=home / "jetstream"
         )
         command, url = server.configure(), server.url_with_token
+        env |= server.environment(env)
         ready = partial(_healthy, server.health_url)
-    with running(command, env=dict(os.environ), log=log) as process:
+    with running(command, env=env, log=log) as process:
         until = time.monotonic() + READY
         while not ready():
             if process.poll() is not None or time.monotonic() > until:

@@ -188,7 +188,12 @@ class NatsKind(Kind):
             server.announce()
             replica.say(f"ready at {server.url}")
 
-        return Launch(argv=tuple(server.configure()), ready=ready, reword=_reword_nats)
+        return Launch(
+            argv=tuple(server.configure()),
+            env=server.environment(replica.env),
+            ready=ready,
+            reword=_reword_nats,
+        )
 
 
 def _reword_nats(line: bytes) -> bytes | None:

@@ -30,7 +30,7 @@ from naq._private import kept_token, write_private
 from naq.exceptions import ConfigurationError, NaqConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 __all__ = ["DEFAULT_PORT", "EmbeddedServer", "find_binary", "run_server"]
 
@@ -38,6 +38,10 @@ DEFAULT_PORT = 4222
 READY_TIMEOUT = 20.0
 """Seconds a server may take to be healthy: a million queued jobs are read in 2."""
 STOP_TIMEOUT = 10.0
+COLLECT_AT = "200"
+"""``GOGC`` of nats-server: how much its heap may grow, in percent, before it is collected. Go's own
+100 takes a fourth of the server's time with a million jobs queued, this half of that, for up to
+half as much memory again."""
 
 
 def find_binary(path: str | Path | None = None) -> str:
@@ -163,6 +167,11 @@ class EmbeddedServer:
             lines.append(f"include {json.dumps(found, ensure_ascii=False)}")
         return "\n".join([*lines, ""])
 
+    @staticmethod
+    def environment(given: Mapping[str, str]) -> dict[str, str]:
+        """Return what is to be added to the environment a server is started with."""
+        return {} if "GOGC" in given else {"GOGC": COLLECT_AT}
+
     @property
     def _pid_file(self) -> Path:
         return self.run_dir / "nats.pid"
@@ -237,6 +246,7 @@ async def run_server(
         # A log file and not a pipe: a pipe must be read for ever, or the server stalls.
         process = await anyio.open_process(
             server.configure(),
+            env={**os.environ, **server.environment(os.environ)},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,

@@ -6,6 +6,7 @@ import json
 import socket
 import urllib.request
 
+import psutil
 import pytest
 
 from naq.connection import connect
@@ -61,6 +62,15 @@ async def test_a_file_of_ones_own_is_read_after_ours(embedded, tmp_path):
         assert monitoring(server)["server_name"] == "mine"
         assert monitoring(server)["max_connections"] == 77
         assert await is_usable(server)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "200"), ("50", "50")])
+async def test_its_garbage_is_collected_as_one_says(embedded, monkeypatch, given, used):
+    monkeypatch.delenv("GOGC", raising=False)
+    if given:
+        monkeypatch.setenv("GOGC", given)
+    async with run_server(embedded()) as pid:
+        assert psutil.Process(pid).environ()["GOGC"] == used
 
 
 def test_what_cannot_be_is_said_before_it_is_started(embedded, tmp_path):
