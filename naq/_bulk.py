@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -154,18 +154,16 @@ class Ingest(Generic[T]):
 
     def _feed(self) -> None:
         """Send as many as there is room for, a piece at a time."""
-        items, total = self._items, len(self._items)
+        total = len(self._items)
         room = min(total, self._acked + max(WINDOW, 2 * self._flow)) if self._flow else 1
-        while self._sent < room:
-            upto = min(room, self._sent + PIECE)
-            self._client.push(
-                b"".join([self._message(at, items[at]) for at in range(self._sent, upto)])
-            )
-            self._sent = upto
+        while self._sent < room and not self._over:
+            piece = range(self._sent, min(room, self._sent + PIECE))
+            self._sent = piece.stop
+            self._client.push(_Piece(self, piece))
 
-    def _message(self, at: int, item: T) -> bytes:
+    def message(self, at: int) -> bytes:
         """Return one as it is sent; its reply subject says which of the batch it is (ADR-50)."""
-        subject, data, headers = self._make(item)
+        subject, data, headers = self._make(self._items[at])
         operation = 0 if at == 0 else 2 if at == len(self._items) - 1 else 1
         reply = f"{self._inbox}.batch.{FLOW}.ok.{at + 1}.{operation}.$FI"
         return encode(subject, reply, headers, data)
@@ -219,6 +217,17 @@ class Ingest(Generic[T]):
         self._silence.cancel()
         self._client.off_link(self._on_link)
         self._client.unsubscribe(self._subscription)
+
+
+class _Piece(NamedTuple):
+    """Some messages of a batch, made when they are written."""
+
+    batch: Ingest[Any]
+    places: range
+
+    def encode(self) -> bytes:
+        """Return them as they are sent."""
+        return b"".join([self.batch.message(at) for at in self.places])
 
 
 def _is_conflict(answer: PubAck | Exception) -> bool:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from naq._locate import Target
+    from naq._outbox import Writable
 
 __all__ = ["Client"]
 
@@ -276,9 +277,9 @@ class Client:
         """Send a message that gets no answer; kept while the server is away."""
         self._outbox.put(Publish(subject, data, reply, headers))
 
-    def push(self, encoded: bytes) -> None:
-        """Send messages that are encoded, at once if possible; dropped when the link is lost."""
-        self._outbox.push(encoded)
+    def push(self, item: Writable) -> None:
+        """Send many messages as one piece; it is dropped when the link is lost."""
+        self._outbox.push(item)
 
     def ack(self, reply: str, data: bytes = b"+ACK") -> None:
         """Settle a delivery; sent again after a reconnect, which is harmless."""

@@ -3,7 +3,8 @@
 What one turn of the event loop puts in is written at the turn's end, as one piece; or earlier, as
 soon as it is ``EAGER`` messages, so that the server works on those while the rest are made. No
 caller waits here, so none can be cancelled in the middle of a write. While there is no link, or
-its socket takes no more, messages stay here.
+its socket takes no more, messages stay here, and are not encoded before their turn: so a bulk of
+large ones is not copied into memory as a whole.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from naq._nats import NatsClient
 
-__all__ = ["Outbox", "Publish"]
+__all__ = ["Outbox", "Publish", "Writable"]
 
 PER_TURN = 128
 """Messages written at once before the loop gets a turn."""
+ENOUGH = 262_144
+"""Bytes after which no more is added to a write: what the socket does not take lies in memory."""
 EAGER = 8
 """Messages that are written without waiting for the end of the loop's turn."""
 
@@ -52,18 +55,6 @@ class Publish:
 
     def encode(self) -> bytes:
         return encode(self.subject, self.reply, self.headers, self.data)
-
-
-class _Piece:
-    """Messages that are encoded already."""
-
-    __slots__ = ("encoded",)
-
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
-
-    def encode(self) -> bytes:
-        return self.encoded
 
 
 class Outbox:
@@ -109,9 +100,9 @@ class Outbox:
         self._items.append(item)
         self._write_soon()
 
-    def push(self, encoded: bytes) -> None:
-        """Write messages that are encoded, at once if possible; dropped when the link is lost."""
-        self._items.append(_Piece(encoded))
+    def push(self, item: Writable) -> None:
+        """Have something large written, at once if possible."""
+        self._items.append(item)
         self._write(PER_TURN)
         if self._items:
             self._write_soon()
@@ -153,8 +144,13 @@ class Outbox:
         link = None if self._crowded.is_set() else self._link()
         if link is None:
             return False
-        items = self._items
-        link.send(b"".join([items.popleft().encode() for _ in range(min(limit, len(items)))]))
+        items, size = self._items, 0
+        commands: list[bytes] = []
+        while items and len(commands) < limit and size < ENOUGH:
+            encoded = items.popleft().encode()
+            commands.append(encoded)
+            size += len(encoded)
+        link.send(b"".join(commands))
         if link.crowded:
             self._crowded.set()
             return False

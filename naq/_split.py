@@ -83,7 +83,7 @@ class Splitter:
                 self._missing = 1
                 return at
             kind = data[at]
-            if kind != _M and kind != _H:  # noqa: PLR1714 - twice as fast
+            if kind != _M and kind != _H:  # noqa: PLR1714 - no set is made for each
                 lines.append(data[at : end + 2])
                 at = end + 2
                 continue
