@@ -10,7 +10,7 @@ import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from naq.server import EmbeddedServer, find_binary, run_server
+from naq.services.server import EmbeddedServer, find_binary, run_server
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ import signal
 import trio
 
 from naq.dashboard.serve import Dashboard
-from naq.worker import Worker
+from naq.worker.worker import Worker
 
 
 async def main() -> None:

@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.processes import running
-from naq._ports import free_port
-from naq.server import EmbeddedServer, find_binary
+from naq.base.local import free_port
+from naq.services.server import EmbeddedServer, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

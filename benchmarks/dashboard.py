@@ -27,9 +27,9 @@ import naq
 from benchmarks import _stage
 from benchmarks.jobs import noop
 from naq.dashboard.app import STATIC
-from naq.job import DeadLetter, Failure
-from naq.presence import WorkerInfo, announce
-from naq.serializers import Codec
+from naq.jobs.codec import Codec
+from naq.jobs.job import DeadLetter, Failure
+from naq.jobs.presence import WorkerInfo, announce
 
 QUEUES, WORKERS, LETTERS = 100, 1_000, 100_000
 IN_FLIGHT = 128

@@ -15,8 +15,8 @@ import psutil
 import naq
 from benchmarks import _stage
 from benchmarks.jobs import began, noop
-from naq._schedule import run_id
-from naq.results import Results
+from naq.jobs.results import Results
+from naq.schedules.schedule import run_id
 
 SCHEDULES = 10_000
 IN_FLIGHT = 64

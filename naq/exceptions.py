@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from naq.job import Job
+    from naq.jobs.job import Job
 
 __all__ = [
     "ConfigurationError",

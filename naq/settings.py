@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from naq._names import Names, check_queue
+from naq.base.names import Names, check_queue
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

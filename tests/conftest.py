@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import hypothesis
 import pytest
 
-from naq._sync import runtime
-from naq.connection import connect
-from naq.queue import Queue
-from naq.server import EmbeddedServer, find_binary
+from naq.jobs.sync import runtime
+from naq.nats.connection import connect
+from naq.queue.queue import Queue
+from naq.services.server import EmbeddedServer, find_binary
 from naq.settings import Settings
-from naq.worker import Worker
+from naq.worker.worker import Worker
 
 hypothesis.settings.register_profile("naq", deadline=None)  # a busy machine is no bug
 hypothesis.settings.load_profile("naq")
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),

@@ -12,9 +12,9 @@ import nats
 
 from benchmarks.peers import _jobs
 from benchmarks.peers._driver import URL
-from naq._names import Names
-from naq.job import JobRecord, JobStatus
-from naq.serializers import Codec
+from naq.base.names import Names
+from naq.jobs.codec import Codec
+from naq.jobs.job import JobRecord, JobStatus
 from naq.settings import Settings
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from naq._prepare import prepare as make
-from naq._publish import job_envelope
-from naq.serializers import Codec
+from naq.jobs.codec import Codec
+from naq.jobs.message import job_envelope
+from naq.jobs.message import prepare as make
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -68,7 +68,7 @@ async def gate(directory: str, look: float) -> None:
     """Hold a slot until the harness opens the gate, so that every measurement begins at once."""
     _enter(directory)
     opened = os.path.join(directory, "open")  # noqa: PTH118 - looked at thousands of times
-    while not os.path.exists(opened):  # noqa: ASYNC240, PTH110 - a look into memory, not at a disk
+    while not os.path.exists(opened):  # noqa: ASYNC240, PTH110
         await pause(look)
 
 

@@ -37,9 +37,7 @@ class WorkerSettings:
 class Arq(Peer):
     """arq."""
 
-    worker = [  # noqa: RUF012 - a constant
-        *(sys.executable, "-m", "arq", "benchmarks.peers.arq.WorkerSettings")
-    ]
+    worker = [*(sys.executable, "-m", "arq", "benchmarks.peers.arq.WorkerSettings")]  # noqa: RUF012
     settings = "hiredis; poll_delay 0.5 s (default); results kept an hour"
     cannot = {"bulk": "it has none", "sync": "it runs only coroutines"}  # noqa: RUF012
 

@@ -11,7 +11,7 @@ import anyio
 import naq
 from benchmarks.peers import _jobs
 from benchmarks.peers._driver import URL, Peer, serve
-from naq.results import Results
+from naq.jobs.results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

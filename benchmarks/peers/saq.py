@@ -39,9 +39,7 @@ settings = {
 class Saq(Peer):
     """SAQ."""
 
-    worker = [  # noqa: RUF012 - a constant
-        *(sys.executable, "-m", "saq", "--quiet", "benchmarks.peers.saq.settings")
-    ]
+    worker = [*(sys.executable, "-m", "saq", "--quiet", "benchmarks.peers.saq.settings")]  # noqa: RUF012
     settings = "hiredis; timeout=0 (jobs may take longer than 10 s); results kept 10 minutes"
     cannot = {"bulk": "it has none"}  # noqa: RUF012 - a constant
 

@@ -25,9 +25,7 @@ TASKS = {job.__name__: worker.task(job) for job in (*_jobs.ASYNC, _jobs.noop_syn
 class Streaq(Peer):
     """streaq."""
 
-    worker = [  # noqa: RUF012 - a constant
-        *(sys.executable, "-m", "streaq", "run", "benchmarks.peers.streaq:worker")
-    ]
+    worker = [*(sys.executable, "-m", "streaq", "run", "benchmarks.peers.streaq:worker")]  # noqa: RUF012
     settings = "coredis optimized, uvloop (as in its benchmark); results kept 5 minutes (default)"
 
     async def open(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from naq import __version__
+from naq.base.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,54 +23,58 @@ __all__ = ["main"]
 # imported for that). The order here is the order there.
 COMMANDS = {
     "Run": [
-        ("up", "up:up", "Run the services of a supervisor.toml."),
-        ("ps", "supervision:ps", "Show the services that run here."),
-        ("down", "supervision:down", "Stop them in order."),
-        ("worker", "services:worker", "Run jobs of queues."),
-        ("scheduler", "services:scheduler", "Do for schedules what the server cannot."),
-        ("dashboard", "dashboard:dashboard", "Serve the dashboard."),
+        ("up", "project.up:up", "Run the services of a supervisor.toml."),
+        ("ps", "project.services:ps", "Show the services that run here."),
+        ("down", "project.services:down", "Stop them in order."),
+        ("worker", "serve:worker", "Run jobs of queues."),
+        ("scheduler", "serve:scheduler", "Do for schedules what the server cannot."),
+        ("dashboard", "serve_dashboard:dashboard", "Serve the dashboard."),
     ],
     "Services of a running project": [
-        ("logs", "watching:logs", "Show what they have printed."),
-        ("start", "supervision:start", "Start services."),
-        ("stop", "supervision:stop", "Stop services."),
-        ("restart", "supervision:restart", "Restart services, all at once or one by one."),
-        ("scale", "supervision:scale", "Change how many replicas run."),
-        ("reload", "supervision:reload", "Take over what has changed in the file."),
-        ("wait", "supervision:wait", "Wait until they are ready, stopped or completed."),
-        ("pause", "supervision:pause", "Let workers take no new jobs."),
-        ("resume", "supervision:resume", "Let them take jobs again."),
-        ("signal", "supervision:signal", "Send a signal to their processes."),
-        ("events", "watching:events", "Show what has happened to them."),
-        ("run", "topology:run", "Run a command in the environment of a service."),
+        ("logs", "project.watch:logs", "Show what they have printed."),
+        ("start", "project.services:start", "Start services."),
+        ("stop", "project.services:stop", "Stop services."),
+        ("restart", "project.services:restart", "Restart services, all at once or one by one."),
+        ("scale", "project.services:scale", "Change how many replicas run."),
+        ("reload", "project.services:reload", "Take over what has changed in the file."),
+        ("wait", "project.services:wait", "Wait until they are ready, stopped or completed."),
+        ("pause", "project.services:pause", "Let workers take no new jobs."),
+        ("resume", "project.services:resume", "Let them take jobs again."),
+        ("signal", "project.services:signal", "Send a signal to their processes."),
+        ("events", "project.watch:events", "Show what has happened to them."),
+        ("run", "project.file:run", "Run a command in the environment of a service."),
     ],
     "Supervisor file": [
-        ("validate", "topology:validate", "Check it."),
-        ("graph", "topology:graph", "Draw which service needs which."),
-        ("schema", "topology:schema", "Print its JSON Schema, for editors."),
+        ("validate", "project.file:validate", "Check it."),
+        ("graph", "project.file:graph", "Draw which service needs which."),
+        ("schema", "project.file:schema", "Print its JSON Schema, for editors."),
     ],
     "Jobs": [
-        ("enqueue", "jobs:enqueue", "Put a call into a queue."),
-        ("job", "jobs:job", "Show a job, its result or traceback."),
-        ("cancel", "jobs:cancel", "Cancel a job."),
+        ("enqueue", "queue.jobs:enqueue", "Put a call into a queue."),
+        ("job", "queue.jobs:job", "Show a job, its result or traceback."),
+        ("cancel", "queue.jobs:cancel", "Cancel a job."),
     ],
     "Schedules": [
-        ("schedule", "schedules:schedule", "Run a call again and again."),
-        ("list-scheduled", "schedules:list_scheduled", "Show schedules and delayed jobs."),
-        ("job-control", "schedules:job_control", "Cancel, pause, resume, reschedule, run now."),
+        ("schedule", "queue.schedules:schedule", "Run a call again and again."),
+        ("list-scheduled", "queue.schedules:list_scheduled", "Show schedules and delayed jobs."),
+        (
+            "job-control",
+            "queue.schedules:job_control",
+            "Cancel, pause, resume, reschedule, run now.",
+        ),
     ],
     "Queues and workers": [
-        ("list-queues", "queues:list_queues", "Show all queues and their numbers."),
-        ("pause-queue", "queues:pause_queue", "Give no more jobs of a queue to workers."),
-        ("resume-queue", "queues:resume_queue", "Give them again."),
-        ("purge", "queues:purge", "Remove all jobs of queues."),
-        ("list-workers", "queues:list_workers", "Show all workers and what they run."),
-        ("metrics", "queues:metrics", "Print all numbers as Prometheus reads them."),
+        ("list-queues", "queue.queues:list_queues", "Show all queues and their numbers."),
+        ("pause-queue", "queue.queues:pause_queue", "Give no more jobs of a queue to workers."),
+        ("resume-queue", "queue.queues:resume_queue", "Give them again."),
+        ("purge", "queue.queues:purge", "Remove all jobs of queues."),
+        ("list-workers", "queue.queues:list_workers", "Show all workers and what they run."),
+        ("metrics", "queue.queues:metrics", "Print all numbers as Prometheus reads them."),
     ],
     "Dead letters": [
-        ("list-failed", "deadletters:list_failed", "Show jobs that will not be tried again."),
-        ("requeue", "deadletters:requeue", "Queue them again."),
-        ("delete-failed", "deadletters:delete_failed", "Remove them for good."),
+        ("list-failed", "queue.deadletters:list_failed", "Show jobs that will not be tried again."),
+        ("requeue", "queue.deadletters:requeue", "Queue them again."),
+        ("delete-failed", "queue.deadletters:delete_failed", "Remove them for good."),
     ],
 }
 

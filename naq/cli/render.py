@@ -50,7 +50,7 @@ EX_CONFIG = 78
 
 def say(text: object = "") -> None:
     """Print one line of result to stdout."""
-    print(text, flush=True)  # noqa: T201 - this module is where printing happens
+    print(text, flush=True)  # noqa: T201 - standard output is the log here
 
 
 def line(text: str) -> None:

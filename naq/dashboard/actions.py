@@ -6,18 +6,19 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from naq import _delayed, _queues
-from naq._inspect import cancel_job
-from naq._names import check_job_id, check_queue
-from naq.deadletters import DeadLetters
+from naq.base.names import check_job_id, check_queue
 from naq.exceptions import ConfigurationError, JobNotFoundError
-from naq.schedules import Schedules
+from naq.jobs.deadletters import DeadLetters
+from naq.jobs.inspect import cancel_job
+from naq.queue import admin as _queues
+from naq.queue import delayed as _delayed
+from naq.schedules.manage import Schedules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from naq.connection import Connection
     from naq.dashboard.state import State
+    from naq.nats.connection import Connection
 
     Action = Callable[[State, str, Mapping[str, Any]], Awaitable[str]]
 

@@ -12,22 +12,22 @@ from quart import Response, redirect, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
-from naq._exposition import CONTENT_TYPE
 from naq.dashboard import actions
-from naq.dashboard.api import Asked, Operation, Problem
-from naq.dashboard.api import find as find_operation
+from naq.dashboard.api.openapi import describe
+from naq.dashboard.api.operations import Asked, Operation, Problem
+from naq.dashboard.api.operations import find as find_operation
+from naq.dashboard.api.parameters import Nothing, read_body, read_query
 from naq.dashboard.auth import COOKIE, SESSION, may_act
-from naq.dashboard.live import TooManyClientsError
-from naq.dashboard.openapi import describe
-from naq.dashboard.pages import Shown, find
-from naq.dashboard.parameters import Nothing, read_body, read_query
-from naq.dashboard.replies import as_json, as_page, as_stream, back_to, code_of, done, said
-from naq.dashboard.streams import LogStream, PageStream
+from naq.dashboard.pages.live import TooManyClientsError
+from naq.dashboard.pages.pages import Shown, find
+from naq.dashboard.pages.replies import as_json, as_page, as_stream, back_to, code_of, done, said
+from naq.dashboard.pages.streams import LogStream, PageStream
 from naq.exceptions import NaqException
+from naq.queue.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor
-    from naq.dashboard.render import Renderer
+    from naq.dashboard.pages.render import Renderer
     from naq.dashboard.state import State
 
 __all__ = ["make_app"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from naq._private import kept_token
+from naq.base.local import kept_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

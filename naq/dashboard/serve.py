@@ -15,15 +15,15 @@ from hypercorn.trio import serve
 
 from naq.dashboard.app import make_app
 from naq.dashboard.auth import Auth, is_loopback, new_token
-from naq.dashboard.link import Link
-from naq.dashboard.live import Hub
-from naq.dashboard.pages import find
-from naq.dashboard.render import Renderer
-from naq.dashboard.services import Services
+from naq.dashboard.data.link import Link
+from naq.dashboard.data.services import Services
+from naq.dashboard.pages.live import Hub
+from naq.dashboard.pages.pages import find
+from naq.dashboard.pages.render import Renderer
 from naq.dashboard.state import State
 from naq.exceptions import ConfigurationError, EnvironmentProblemError
 from naq.settings import Settings
-from naq.supervisor.rundir import RunDir
+from naq.supervisor.model.rundir import RunDir
 
 __all__ = ["Dashboard"]
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from naq._counters import last_hour
-from naq.dashboard.metrics import Metrics
-from naq.dashboard.model import MinuteRow
+from naq.dashboard.data.metrics import Metrics
+from naq.dashboard.data.model import MinuteRow
 from naq.exceptions import NaqConnectionError
+from naq.queue.counters import last_hour
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from naq.dashboard.auth import Auth
-    from naq.dashboard.link import Link
-    from naq.dashboard.live import Hub
-    from naq.dashboard.queries import Queries
-    from naq.dashboard.services import Services
+    from naq.dashboard.data.link import Link
+    from naq.dashboard.data.queries import Queries
+    from naq.dashboard.data.services import Services
+    from naq.dashboard.pages.live import Hub
 
 __all__ = ["State"]
 

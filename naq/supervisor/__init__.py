@@ -29,9 +29,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from naq.supervisor.config import load, parse, select
-    from naq.supervisor.kinds import Kind, Launch, PauseSignals, Project, ReplicaContext
-    from naq.supervisor.spec import ServiceSpec, Topology
+    from naq.supervisor.config.read import load, parse, select
+    from naq.supervisor.kinds.kind import Kind, Launch, PauseSignals, Project, ReplicaContext
+    from naq.supervisor.kinds.topology import Topology
+    from naq.supervisor.model.spec import ServiceSpec
     from naq.supervisor.supervisor import Supervisor
 
 __all__ = [
@@ -49,17 +50,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Kind": "kinds",
-    "Launch": "kinds",
-    "PauseSignals": "kinds",
-    "Project": "kinds",
-    "ReplicaContext": "kinds",
-    "ServiceSpec": "spec",
+    "Kind": "kinds.kind",
+    "Launch": "kinds.kind",
+    "PauseSignals": "kinds.kind",
+    "Project": "kinds.kind",
+    "ReplicaContext": "kinds.kind",
+    "ServiceSpec": "model.spec",
     "Supervisor": "supervisor",
-    "Topology": "spec",
-    "load": "config",
-    "parse": "config",
-    "select": "config",
+    "Topology": "model.spec",
+    "load": "config.read",
+    "parse": "config.read",
+    "select": "config.read",
 }
 
 

@@ -15,35 +15,38 @@ from typing import TYPE_CHECKING
 import trio
 
 from naq.exceptions import NaqException, SupervisorError
-from naq.supervisor.board import Board
-from naq.supervisor.commands import commands
-from naq.supervisor.control import ControlServer
-from naq.supervisor.crew import Crew
-from naq.supervisor.events import Events
-from naq.supervisor.hooks import Hooks
-from naq.supervisor.host import Host
-from naq.supervisor.infrastructure import keep
-from naq.supervisor.kinds import Project
-from naq.supervisor.leftovers import Lifeline, StateFile, clean_up_after_previous, stop_strays
-from naq.supervisor.lifecycle import State
-from naq.supervisor.limits import MemoryWatch
-from naq.supervisor.logfiles import LogFiles
-from naq.supervisor.logs import LogHub
-from naq.supervisor.metrics import serve_metrics
-from naq.supervisor.preparation import EX_SOFTWARE, Preparation
-from naq.supervisor.rundir import RunDir
-from naq.supervisor.shutdown import stop_all
-from naq.supervisor.spec import ExitPolicy
-from naq.supervisor.streams import streams
-from naq.supervisor.tasks import leaves, summary
+from naq.supervisor.control.commands import commands
+from naq.supervisor.control.metrics import serve_metrics
+from naq.supervisor.control.server import ControlServer
+from naq.supervisor.control.streams import streams
+from naq.supervisor.kinds.kind import Project
+from naq.supervisor.model.board import Board
+from naq.supervisor.model.errors import keep, leaves, summary
+from naq.supervisor.model.lifecycle import State
+from naq.supervisor.model.rundir import RunDir
+from naq.supervisor.model.spec import ExitPolicy
+from naq.supervisor.output.files import LogFiles
+from naq.supervisor.output.hub import LogHub
+from naq.supervisor.process.leftovers import (
+    Lifeline,
+    StateFile,
+    clean_up_after_previous,
+    stop_strays,
+)
+from naq.supervisor.process.limits import MemoryWatch
+from naq.supervisor.project.crew import Crew, stop_all
+from naq.supervisor.project.events import Events
+from naq.supervisor.project.hooks import Hooks
+from naq.supervisor.project.preparation import EX_SOFTWARE, Preparation
+from naq.supervisor.replica.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from naq.supervisor.board import Status
-    from naq.supervisor.kinds import Kinds
-    from naq.supervisor.replica import Replica
-    from naq.supervisor.spec import Topology
+    from naq.supervisor.kinds.kind import Kinds
+    from naq.supervisor.kinds.topology import Topology
+    from naq.supervisor.model.board import Status
+    from naq.supervisor.replica.replica import Replica
 
 __all__ = ["EX_SOFTWARE", "Supervisor"]
 

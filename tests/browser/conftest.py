@@ -13,9 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "process"))
-
 from project import Project
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -28,7 +25,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TASKS = Path(__file__).parent / "browser_tasks.py"
+TASKS = Path(__file__).parents[1] / "support" / "browser_tasks.py"
 TOPOLOGY = """
 version = 1
 [services.nats]

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import pytest
-
-from naq._advance import Advance
-from naq.scheduler import Scheduler
-from naq.serializers import Codec
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from schedule_notes import ran
+
+from naq.jobs.codec import Codec
+from naq.schedules.advance import Advance
+from naq.schedules.scheduler import Scheduler
 
 
 @pytest.fixture

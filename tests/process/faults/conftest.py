@@ -13,10 +13,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from naq.server import EmbeddedServer, find_binary
+from naq.services.server import EmbeddedServer, find_binary
 from naq.settings import Settings
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[2] / "support"
 ACK_WAIT = 2
 
 
@@ -35,7 +35,7 @@ class Program:
                 env={**os.environ, **env, "NOTIFY_SOCKET": str(address)},
                 stdout=log,
                 stderr=log,
-                cwd=HERE,
+                cwd=SUPPORT,
             )
 
     def wait_ready(self):
@@ -109,7 +109,7 @@ def env(settings):
         "NAQ_NATS_URL": settings.nats_url,
         "NAQ_PREFIX": settings.prefix,
         "NAQ_DEFAULT_ACK_WAIT": str(ACK_WAIT),
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": str(SUPPORT),
     }
 
 
@@ -123,7 +123,7 @@ def start_worker(env, tmp_path):
             command = [sys.executable, "-m", "naq", "worker", "default", "--backend", backend]
             command += arguments
         else:
-            command = [sys.executable, str(HERE / "fault_worker.py"), step]
+            command = [sys.executable, str(SUPPORT / "fault_worker.py"), step]
         program = Program(command, {**env, **more}, tmp_path)
         started.append(program)
         return program.wait_ready()

@@ -11,8 +11,8 @@ from fault_jobs import kill_at_first, noted, noted_in_a_thread, noted_slowly
 from fault_waits import until
 
 import naq
-from naq.deadletters import DeadLetters
 from naq.exceptions import JobExecutionError, NaqConnectionError, ServerRefusedError
+from naq.jobs.deadletters import DeadLetters
 
 pytestmark = pytest.mark.process
 
@@ -44,9 +44,7 @@ async def test_a_worker_killed_in_the_middle_of_a_job(settings, start_worker, no
         ("after the result is stored, before the ack", 1, 1),
     ],
 )
-async def test_a_worker_killed_at_a_step(  # noqa: PLR0917
-    settings, start_worker, notes, step, runs, attempts
-):
+async def test_a_worker_killed_at_a_step(settings, start_worker, notes, step, runs, attempts):  # noqa: PLR0917
     async with naq.Queue("default", settings=settings) as queue:
         doomed = start_worker(step=step)
         job = await queue.enqueue(noted, notes.path, "run")

@@ -13,11 +13,11 @@ from fault_jobs import note_run as note
 from fault_waits import until
 
 import naq
-from naq._clock import server_now
-from naq._schedule import ScheduleStatus
-from naq.connection import connect
-from naq.scheduler import Scheduler
-from naq.schedules import Schedules
+from naq.nats.connection import connect
+from naq.nats.streams import server_now
+from naq.schedules.manage import Schedules
+from naq.schedules.schedule import ScheduleStatus
+from naq.schedules.scheduler import Scheduler
 
 pytestmark = pytest.mark.process
 EVERY_SECOND = "* * * * * *"

@@ -11,7 +11,7 @@ import trio
 from supervisor_harness import PATIENCE, Lines, Running, Up
 
 from naq.services import KINDS
-from naq.supervisor import config
+from naq.supervisor.config import read as config
 from naq.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:

@@ -1,0 +1,128 @@
+"""How naq's own programs log: for people on a terminal, plain text or JSON elsewhere.
+
+One handler on the root logger is the only way out. structlog, which a user's modules may call, ends
+in it too, so one level, one format and one place hold for everything. A record that is made inside
+a job says which one; that is looked up here, when there is a record, and by no other means.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from naq.worker.held import job_fields
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+__all__ = ["configure", "formatter"]
+
+_BLOCKS = ("stack", "stack_info", "exception")
+"""Fields of several lines: structlog's stack, logging's, and an error's traceback."""
+_JOB = ("job_id", "queue", "attempt", "function")
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+
+
+def configure(level: str, style: str) -> None:
+    """Send the log of naq, nats-py and the user's own modules to stderr.
+
+    A process in which somebody has configured structlog already keeps that.
+
+    Args:
+        level: ``debug`` to ``critical``.
+        style: ``text``, ``json``, or ``auto``: text, with the fields dimmed on a terminal.
+    """
+    dimmed = style == "auto" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(style, dimmed=dimmed))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("nats").setLevel(logging.ERROR)
+    if not structlog.is_configured():
+        _configure_structlog(_shared())
+
+
+def formatter(style: str, *, dimmed: bool = False) -> ProcessorFormatter:
+    """Return what makes a line of a record, in one of the styles of :func:`configure`.
+
+    Args:
+        style: ``json``, or any other: text.
+        dimmed: whether the fields of a text are.
+    """
+    return ProcessorFormatter(
+        foreign_pre_chain=_shared(),
+        processors=[
+            _add_job,  # here and not in the chains before: those are others' to configure
+            structlog.processors.format_exc_info,
+            ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer() if style == "json" else _Line(dimmed=dimmed),
+        ],
+    )
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _configure_structlog(shared: list[Processor]) -> None:
+    """Let what is logged with structlog go the way of everything else."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # Modules that are imported later may configure it for themselves; loggers follow them.
+        cache_logger_on_first_use=False,
+    )
+
+
+def _add_job(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Add the job this is logged in; a field of that name that somebody gave stays."""
+    for name, value in job_fields().items():
+        event.setdefault(name, value)
+    return event
+
+
+class _Line:
+    """Renders one line: level, what happened, and further fields; the supervisor adds the rest."""
+
+    def __init__(self, *, dimmed: bool) -> None:
+        self._before, self._after = (_DIM, _PLAIN) if dimmed else ("", "")
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> str:
+        level = str(event.pop("level", "")).upper()
+        message = event.pop("event", "")
+        event.pop("logger", None)
+        if event.get("job_id") and str(event["job_id"]) in str(
+            message
+        ):  # it says itself which job it is about
+            for name in _JOB:
+                event.pop(name, None)
+        moment = str(event.pop("timestamp", ""))[11:23]
+        blocks = [str(event.pop(name)) for name in _BLOCKS if event.get(name)]
+        pairs = [f"{k}={_shown(v)}" for k, v in event.items() if not k.startswith("_")]
+        fields = f" {self._before}{' '.join(pairs)}{self._after}" if pairs else ""
+        return "\n".join([f"{moment} {level:<7} {message}{fields}", *blocks])
+
+
+def _shown(value: object) -> str:
+    """Return a value as it is read most easily: text without quotes, where they are not needed."""
+    if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" =\"'"):
+        return value
+    return repr(value)

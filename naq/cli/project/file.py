@@ -1,0 +1,215 @@
+"""A supervisor file itself: checked, described, drawn; and one-off commands of its services."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path  # noqa: TC003 - read from annotations at run time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from naq.cli import render
+from naq.cli.project import options as _project
+from naq.cli.project.options import Json, Profiles  # noqa: TC001 - as above
+from naq.exceptions import ConfigurationError, SupervisorError
+
+if TYPE_CHECKING:
+    from naq.supervisor.control.client import Client
+    from naq.supervisor.kinds.topology import Topology
+
+__all__ = ["graph", "run", "schema", "validate"]
+
+Flag = Annotated[bool, Parameter(negative=())]
+_EX_NOT_FOUND = 127
+
+
+def validate(
+    file: Path = _project.DEFAULT_FILE,
+    /,
+    *,
+    strict: Flag = False,
+    print_: Annotated[bool, Parameter(name="--print", negative=())] = False,
+    profile: Profiles = (),
+    json: Json = False,
+) -> int:
+    """Check a supervisor file, and say what in it will not do what one would expect.
+
+    Args:
+        file: A supervisor file.
+        strict: Advice is as bad as a problem.
+        print_: Print what it comes to, with all defaults, as JSON.
+        profile: As if `naq up` was given this profile.
+        json: Print problems and advice as JSON.
+
+    Returns:
+        0 if it can be used, 78 if not.
+    """
+    from naq.supervisor.config.advice import advice
+    from naq.supervisor.config.show import resolved
+
+    problems: tuple[str, ...] = ()
+    found: list[str] = []
+    topology = None
+    try:
+        topology = _project.read(_project.recipe(file, profiles=profile))
+        found = advice(topology)
+    except ConfigurationError as exc:
+        problems = exc.problems
+    if json:
+        render.print_json({"problems": list(problems), "advice": found})
+    else:
+        for text in problems:
+            render.line(text)
+        for text in found:
+            render.line(f"advice: {text}")
+    if topology is not None and print_:
+        render.print_json(resolved(topology))
+    elif topology is not None and not json:
+        count = sum(spec.replicas for spec in topology.services.values())
+        render.say(f"{file}: {len(topology.services)} services, {count} replicas")
+    return render.EX_CONFIG if problems or (strict and found) else 0
+
+
+def schema() -> int:
+    """Print the JSON Schema of supervisor files, for editors."""
+    from naq.services import KINDS
+    from naq.supervisor.config.show import schema as describe
+
+    render.print_json(describe(KINDS))
+    return 0
+
+
+def graph(
+    file: Path = _project.DEFAULT_FILE,
+    /,
+    *,
+    format_: Annotated[
+        Literal["ascii", "mermaid", "dot", "json"], Parameter(name=["--format", "-f"])
+    ] = "ascii",
+    timing: Flag = False,
+) -> int:
+    """Draw which service needs which.
+
+    Args:
+        file: A supervisor file.
+        format_: ascii for people, mermaid or dot for drawing programs, json.
+        timing: How long the last start of each took, and what the whole start waited for.
+    """
+    from naq.supervisor.config.show import chain, draw
+    from naq.supervisor.control.client import connect
+
+    topology = _project.read(_project.recipe(file))
+    took: dict[str, float] = {}
+    edges: dict[str, tuple[str, ...]] = {}
+    if timing:
+        with connect() as client:
+            told = client.request("graph")
+        took, edges = told["took_s"], {name: tuple(v) for name, v in told["edges"].items()}
+    render.say(draw(topology, format_, took))
+    if timing and format_ == "ascii":
+        path = chain(edges, took)
+        total = sum(took.get(name, 0.0) for name in path)
+        render.say(f"\ncritical chain: {' -> '.join(path)} ({render.duration(total)})")
+    return 0
+
+
+def run(
+    service: str,
+    /,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    no_deps: Flag = False,
+) -> int:
+    """Run a command once, in the environment and the directory of a service, on this terminal.
+
+    Args:
+        service: SERVICE or SERVICE.N.
+        command: What to run, after --. Default: what the service runs.
+        no_deps: Do not start what the service depends on.
+
+    Returns:
+        The command's exit code.
+    """
+    topology = _project.read(_project.recipe())
+    name, _, _ = service.partition(".")
+    spec = topology.services.get(name)
+    if spec is None:
+        known = ", ".join(topology.services)
+        raise SupervisorError(
+            f"no service {name!r}; there are: {known}", exit_code=render.EX_NOINPUT
+        )
+    words = command or _own_command(spec.options)
+    if not words:
+        raise SupervisorError(
+            f"type {spec.type} has no command of its own: say what to run after --",
+            exit_code=render.EX_USAGE,
+        )
+    env, cwd = _environment(
+        topology, service, [d.service for d in spec.depends_on], no_deps=no_deps
+    )
+    program = shutil.which(words[0], path=env.get("PATH"))
+    if program is None:
+        raise SupervisorError(f"{words[0]}: not found", exit_code=_EX_NOT_FOUND)
+    sys.stdout.flush()
+    os.chdir(cwd)
+    os.execve(program, list(words), env)
+
+
+def _own_command(options: object) -> tuple[str, ...]:
+    from naq.supervisor.kinds.values import command
+
+    written = options.get("command") if hasattr(options, "get") else None
+    return () if written is None else command(written if isinstance(written, str) else [*written])
+
+
+def _environment(
+    topology: Topology, service: str, needed: list[str], *, no_deps: bool
+) -> tuple[dict[str, str], str]:
+    """Ask the supervisor for the environment of a service, its dependencies being up."""
+    from naq.supervisor.control.client import EX_NOT_RUNNING, connect
+
+    try:
+        with connect() as client:
+            if needed and not no_deps:
+                client.request("start", services=needed, profile="", dependencies=True)
+                _until_ready(client, needed)
+            told = client.request("environment", service=service)
+        return told["env"], told["cwd"]
+    except SupervisorError as exc:
+        if exc.exit_code != EX_NOT_RUNNING or (needed and not no_deps):
+            raise
+    return _own_environment(topology, service)
+
+
+def _until_ready(client: Client, services: list[str]) -> None:
+    problems = client.request("wait", patience=None, services=services, goal="ready")
+    if problems:
+        raise SupervisorError("; ".join(f"{name}: {text}" for name, text in problems.items()))
+
+
+def _own_environment(topology: Topology, service: str) -> tuple[dict[str, str], str]:
+    """Build the environment here: nothing runs that could export anything."""
+    from naq.base.text import fill
+    from naq.supervisor.kinds import environment
+    from naq.supervisor.kinds import environment as envfile
+
+    name, _, number = service.partition(".")
+    spec = topology.services[name]
+    index = int(number) if number.isdecimal() else 1
+    fields: dict[str, object] = {
+        "service": name,
+        "replica": index,
+        "replicas": spec.replicas,
+        "project": topology.name,
+        "port": (spec.port or 1) + index - 1,
+    }
+    layers = [
+        envfile.read_all(topology.directory, topology.env_file),
+        topology.env,
+        envfile.read_all(topology.directory, spec.env_file),
+        spec.env,
+    ]
+    env = environment.build(environment.inherited(os.environ), layers, fields)
+    env |= {"NAQ_SERVICE": name, "NAQ_REPLICA": str(index)}
+    return env, str(topology.directory / fill(spec.cwd, fields))

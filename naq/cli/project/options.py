@@ -1,0 +1,106 @@
+"""What the commands about a project share: its file, options, durations, its problems."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from naq.cli import common, render
+from naq.exceptions import ConfigurationError, EnvironmentProblemError, SupervisorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from naq.supervisor.config.recipe import Recipe
+    from naq.supervisor.kinds.topology import Topology
+
+__all__ = [
+    "DEFAULT_FILE",
+    "Duration",
+    "Json",
+    "Profiles",
+    "assignments",
+    "bad_file",
+    "read",
+    "recipe",
+    "report",
+    "seconds",
+]
+
+DEFAULT_FILE = Path("supervisor.toml")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Duration = Annotated[str | None, Parameter(name=["--timeout", "-t"])]
+Profiles = Annotated[tuple[str, ...], Parameter(name=["--profile", "-p"])]
+
+
+def recipe(file: Path = DEFAULT_FILE, **how: Any) -> Recipe:
+    """Return how the topology of ``file`` is to be read; of the built-in one where there is none.
+
+    Args:
+        file: a supervisor file.
+        how: attributes of the recipe.
+    """
+    from naq.services import DEFAULT_TOPOLOGY
+    from naq.supervisor.config.recipe import Recipe
+
+    if file == DEFAULT_FILE and not file.exists():
+        return Recipe(file=None, document=DEFAULT_TOPOLOGY, **how)
+    return Recipe(file=file.resolve(), **how)
+
+
+def read(how: Recipe) -> Topology:
+    """Read a topology.
+
+    Raises:
+        EnvironmentProblemError: it has problems, exit code 78.
+    """
+    from naq.services import KINDS
+
+    with bad_file():
+        return how.read(KINDS, Path.cwd())
+
+
+@contextmanager
+def bad_file() -> Iterator[None]:
+    """What cannot be used in here is not what was typed (2), but what a file says (78)."""
+    try:
+        yield
+    except ConfigurationError as exc:
+        raise EnvironmentProblemError(*exc.problems) from exc
+
+
+def seconds(text: str | None, option: str = "--timeout") -> float | None:
+    """Return the seconds of a duration that was typed, None if nothing was.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    return None if text is None else common.seconds(text, option)
+
+
+def report(outcome: dict[str, str]) -> int:
+    """Print what did not work, by name; return the exit code for that."""
+    for name, problem in outcome.items():
+        render.line(f"{name}: {problem}" if name else problem)
+    return 1 if outcome else 0
+
+
+def assignments(words: Sequence[str]) -> dict[str, int]:
+    """Read ``web=2`` words.
+
+    Raises:
+        SupervisorError: one is none, exit code 2.
+    """
+    numbers: dict[str, int] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if not name or not number.isdecimal():
+            raise SupervisorError(
+                f"{word!r}: expected SERVICE=NUMBER, such as web=2", exit_code=render.EX_USAGE
+            )
+        numbers[name] = int(number)
+    return numbers

@@ -1,0 +1,155 @@
+"""``naq up``: run the services of a project, in the foreground or detached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from naq.cli import render
+from naq.cli.project import options as _project
+from naq.cli.project.options import Profiles  # noqa: TC001 - read from annotations at run time
+from naq.exceptions import SupervisorError
+
+if TYPE_CHECKING:
+    from naq.supervisor.config.recipe import Recipe
+    from naq.supervisor.kinds.topology import Topology
+
+__all__ = ["up"]
+
+Flag = Annotated[bool, Parameter(negative=())]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None, Parameter(name=["--log-level", "-l"])
+]
+
+
+def up(
+    file: Path = _project.DEFAULT_FILE,
+    /,
+    *services: str,
+    detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False,
+    wait: Flag = False,
+    timeout: _project.Duration = None,
+    profile: Profiles = (),
+    no_deps: Flag = False,
+    scale: tuple[str, ...] = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    env_file: tuple[str, ...] = (),
+    exit_on: str | None = None,
+    dry_run: Flag = False,
+    log_format: Literal["auto", "text", "json"] | None = None,
+    log_level: LogLevel = None,
+) -> int:
+    """Run the services of FILE until they are done or stopped.
+
+    Ctrl-C or SIGTERM stops them in order; a second one skips the grace, a third kills everything.
+    Where there is no supervisor.toml and none is named: a NATS server and a worker on `default`.
+
+    Args:
+        file: A supervisor file.
+        services: Only these, and what they depend on. Default: all.
+        detach: Run in the background; return as soon as it answers. `naq logs -f` shows its output.
+        wait: Detach, and return when every service is ready; 1 if one will not be.
+        timeout: How long --wait waits, such as 90s. Default: as long as it takes.
+        profile: Services of this profile, instead of those the file names.
+        no_deps: Do not start what SERVICES depend on, and do not wait for it.
+        scale: SERVICE=NUMBER of replicas.
+        set_: KEY=VALUE, such as services.web.replicas=2, as if the file said so.
+        env_file: One more file with variables for all services.
+        exit_on: End with the exit code of this service when it has ended.
+        dry_run: Say what would be started, and start nothing.
+        log_format: Of lines on standard output; text and json also switch the live status off.
+        log_level: Of naq's own lines. Default: as the file says.
+
+    Returns:
+        0 after an orderly stop; the exit code of a critical service; 73 already running;
+        78 bad file; 130 forced.
+    """
+    how = _project.recipe(
+        file,
+        services=services,
+        dependencies=not no_deps,
+        profiles=profile,
+        env_files=tuple(str(Path(name).resolve()) for name in env_file),
+        settings=_settings(scale, set_, log_format, log_level),
+    )
+    topology = _project.read(how)
+    if exit_on is not None and exit_on not in topology.services:
+        raise SupervisorError(f"--exit-on: no service {exit_on!r}", exit_code=render.EX_NOINPUT)
+    if dry_run:
+        return _tell(topology)
+    if detach or wait:
+        from naq.supervisor.up.background import run_detached
+
+        patience = _project.seconds(timeout)
+        return run_detached(topology, wait=wait, timeout=patience, say=render.line)
+    return run(topology, how, exit_on=exit_on)
+
+
+def run(topology: Topology, how: Recipe, *, exit_on: str | None = None) -> int:
+    """Run a topology in this process."""
+    from naq.services import KINDS
+    from naq.supervisor.up.foreground import run_in_foreground
+
+    _hear_services()
+    with _project.bad_file():  # a kind may find out only now that it cannot run
+        return run_in_foreground(
+            topology, exit_on=exit_on, reread=lambda: how.read(KINDS, topology.directory)
+        )
+
+
+def _hear_services() -> None:
+    """Let what services on the supervisor's own loop log become lines of theirs."""
+    import logging
+
+    from naq.cli.common import settings
+    from naq.supervisor.process.task import ServiceLog
+
+    found = settings()
+
+    def make_formatter() -> logging.Formatter:
+        from naq.cli.logs import formatter
+
+        return formatter(found.log_format)
+
+    root = logging.getLogger()
+    root.handlers[:] = [ServiceLog(make_formatter)]
+    root.setLevel(found.log_level.upper())
+    logging.getLogger("nats").setLevel(logging.ERROR)
+
+
+def _settings(
+    scale: tuple[str, ...],
+    given: tuple[str, ...],
+    log_format: str | None,
+    log_level: str | None,
+) -> tuple[tuple[tuple[str, ...], object], ...]:
+    """Return what the options lay over the file."""
+    from naq.supervisor.config.recipe import setting
+
+    found: list[tuple[tuple[str, ...], object]] = [setting(text) for text in given]
+    for name, number in _project.assignments(scale).items():
+        found.append((("services", name, "replicas"), number))
+    if log_format is not None:
+        found.append((("logging", "format"), log_format))
+    if log_level is not None:
+        found.append((("logging", "level"), log_level))
+    return tuple(found)
+
+
+def _tell(topology: Topology) -> int:
+    """Say in which order what would be started."""
+    from naq.supervisor.config.read import edges
+    from naq.supervisor.model import graph
+
+    number = 0
+    for layer in graph.start_layers(edges(topology.services)):
+        for name in layer:
+            if topology.is_active(name):
+                number += 1
+                spec = topology.services[name]
+                many = f" x{spec.replicas}" if spec.replicas != 1 else ""
+                after = ", ".join(d.service for d in spec.depends_on)
+                render.say(f"{number}. {name}{many}" + (f" after {after}" if after else ""))
+    return 0

@@ -1,0 +1,235 @@
+"""``naq enqueue``, ``naq job``, ``naq cancel``: one job."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from naq.cli import render
+from naq.cli.common import Common, Json, function_of, moment_of, pair_of, run, seconds, value_of
+from naq.exceptions import NaqException, SerializationError
+
+if TYPE_CHECKING:
+    from naq.jobs.job import Job, JobInfo
+    from naq.nats.connection import Connection
+
+__all__ = ["cancel", "enqueue", "job"]
+
+
+def enqueue(
+    target: str,
+    /,
+    *arguments: Annotated[str, Parameter(allow_leading_hyphen=False)],
+    kwarg: Annotated[
+        tuple[str, ...], Parameter(name=["--kwarg", "-k"], help="A keyword argument, NAME=VALUE.")
+    ] = (),
+    queue: Annotated[str | None, Parameter(name=["--queue", "-q"])] = None,
+    delay: Annotated[str | None, Parameter(name="--in")] = None,
+    at: str | None = None,
+    job_id: str | None = None,
+    max_retries: int | None = None,
+    wait: Annotated[bool, Parameter(negative=())] = False,
+    timeout: str | None = None,
+    common: Common | None = None,
+) -> int:
+    """Put a call into a queue and print the job's id, or its result with --wait.
+
+    naq enqueue examples.tasks:add 2 3 --wait
+
+    Args:
+        target: A function, as module:function.
+        arguments: Its arguments: JSON where it is JSON, text otherwise. Put -- before negative
+            numbers.
+        kwarg: A keyword argument, NAME=VALUE.
+        queue: Default: that of the task, or NAQ_DEFAULT_QUEUE.
+        delay: Run it so much later: 90, 250ms, 10s, 5m, 1h.
+        at: Run it then: 2030-01-31T09:00+01:00; without an offset in local time.
+        job_id: An id of your own; makes the call idempotent.
+        max_retries: How often a failed attempt is repeated.
+        wait: Wait for the result and print it.
+        timeout: Wait no longer than that.
+    """
+    function = function_of(target)
+    args = [value_of(text) for text in arguments]
+    kwargs = dict(pair_of(text) for text in kwarg)
+    options = {"job_id": job_id, "max_retries": max_retries}
+    limit = None if timeout is None else seconds(timeout, "--timeout")
+    when = moment_of(delay, at)
+
+    async def call(connection: Connection) -> int:
+        enqueued = await _send(connection, function, args, kwargs, options, queue, when)
+        if not wait:
+            render.say(enqueued.id)
+            return 0
+        return await _await_result(enqueued, limit)
+
+    return run(common, call)
+
+
+async def _send(
+    connection: Connection,
+    function: Any,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+    queue_name: str | None,
+    when: datetime | None,
+) -> Job:
+    from naq.jobs.calls import Call, Declared
+    from naq.queue.queue import Queue
+
+    if isinstance(function, Declared):
+        options = {**function.options, **{k: v for k, v in options.items() if v is not None}}
+        queue_name = queue_name or function.queue
+        function = function.function
+    call = Call(function, tuple(args), kwargs, options)
+    async with Queue(queue_name, connection=connection) as queue:
+        if when is None:
+            return await queue.enqueue(call)
+        return await queue.enqueue_at(when, call)
+
+
+async def _await_result(job: Job, timeout: float | None) -> int:
+    try:
+        value = await job.result(timeout)
+    except TimeoutError:
+        render.line(f"job {job.id} has not ended within {timeout:g} s; it goes on")
+        return 1
+    except NaqException as exc:
+        render.error(exc)
+        remote = getattr(exc, "traceback", "")
+        if remote and sys.stderr.isatty():
+            sys.stderr.write(remote)
+        return 1
+    render.say(_shown(value))
+    return 0
+
+
+def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> int:
+    """Show where a job is, its times, attempts, and its result or traceback.
+
+    Exits with 1 if the job failed, 66 if there is none.
+
+    Args:
+        job_id: The job's id.
+        json: Print one JSON document.
+    """
+
+    async def ask(connection: Connection) -> tuple[JobInfo, dict[str, Any]]:
+        from naq.base.names import check_job_id
+        from naq.jobs.inspect import job_info
+
+        info = await job_info(connection, check_job_id(job_id))
+        return info, _described(info, connection)
+
+    info, described = run(common, ask)
+    if json:
+        render.print_json(described)
+    else:
+        _show(described)
+    return 1 if info.status in ("failed", "expired") else 0
+
+
+def _described(info: JobInfo, connection: Connection) -> dict[str, Any]:
+    """Return the fields of ``naq job --json``."""
+    from naq.jobs.codec import Codec
+    from naq.jobs.job import utc
+
+    fields: dict[str, Any] = {
+        "id": info.id,
+        "queue": info.queue,
+        "function": info.function,
+        "status": str(info.status),
+        "attempts": info.attempts,
+        "worker": info.worker,
+        "enqueued_at": info.enqueued_at,
+        "due_at": info.due_at,
+        "started_at": info.started_at,
+        "finished_at": info.finished_at,
+    }
+    if info.record is not None and info.record.history:
+        fields["history"] = [
+            {
+                "attempt": past.attempt,
+                "worker": past.worker or None,
+                "started_at": utc(past.started_at),
+                "finished_at": utc(past.finished_at),
+                "error": past.error,
+            }
+            for past in info.record.history
+        ]
+    error = info.error or (info.record.error if info.record else None)
+    if error is not None:
+        fields["error"] = f"{error.type}: {error.message}".removeprefix(": ")
+        fields["traceback"] = error.traceback
+    elif info.record is not None and info.status == "completed":
+        codec = Codec.from_settings(connection.settings)
+        try:
+            fields["result"] = codec.decode_value(info.record.value, info.record.encoding)
+        except SerializationError as exc:
+            fields["error"] = f"the result cannot be shown: {exc}"
+    return fields
+
+
+def _show(fields: dict[str, Any]) -> None:
+    trace = fields.pop("traceback", "")
+    for name, value in fields.items():
+        if value is None or value == "":
+            continue
+        if name == "history":
+            for past in value:
+                at = past["finished_at"]
+                when = f"  ({_relative(at)})" if at else ""
+                render.say(f"  attempt {past['attempt']}: {past['error']}{when}")
+            continue
+        if isinstance(value, datetime):
+            text = f"{value.astimezone():%Y-%m-%d %H:%M:%S} ({_relative(value)})"
+        else:
+            text = _shown(value) if name == "result" else str(value)
+        render.say(f"{name.replace('_', ' '):<12} {text}")
+    if trace:
+        render.say(f"\n{trace.rstrip()}")
+
+
+def _relative(moment: datetime) -> str:
+    away = moment.timestamp() - datetime.now(UTC).timestamp()
+    return f"in {render.duration(away)}" if away > 0 else f"{render.duration(-away)} ago"
+
+
+def cancel(job_id: str, /, *, common: Common | None = None) -> int:
+    """Cancel a job: a queued one is removed, a running one aborted.
+
+    Exits with 1 if it has ended already, 66 if there is none.
+
+    Args:
+        job_id: The job's id.
+    """
+
+    async def ask(connection: Connection) -> bool:
+        from naq.base.names import check_job_id
+        from naq.jobs.inspect import cancel_job
+
+        return await cancel_job(connection, check_job_id(job_id))
+
+    if run(common, ask):
+        render.say(f"{job_id} cancelled")
+        return 0
+    render.line(f"job {job_id} has ended already")
+    return 1
+
+
+# ------------------------------------------------------------------- arguments
+
+
+def _shown(value: Any) -> str:
+    """Show a value: text as it is, everything else as JSON, or else as Python writes it."""
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        return repr(value)

@@ -1,0 +1,228 @@
+"""What the pages and the JSON API show: plain values, the same for both.
+
+Times are seconds since the epoch, durations seconds. Nothing in here was ever unpickled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from naq.jobs.job import Attempt  # noqa: TC001
+from naq.queue.admin import QueueStats  # noqa: TC001 - msgspec reads the annotation
+
+if TYPE_CHECKING:
+    from naq.queue.counters import Minute
+
+__all__ = [
+    "STATES",
+    "JobDetail",
+    "JobRow",
+    "JobsPage",
+    "LetterRow",
+    "LettersPage",
+    "MinuteRow",
+    "Overview",
+    "ScheduleRow",
+    "SchedulesPage",
+    "ServiceRow",
+    "State",
+    "WorkerRow",
+]
+
+State = Literal[
+    "pending",
+    "running",
+    "scheduled",
+    "retrying",
+    "completed",
+    "failed",
+    "cancelled",
+    "expired",
+]
+"""What jobs can be listed by."""
+STATES: tuple[str, ...] = get_args(State)
+
+
+class Overview(msgspec.Struct, kw_only=True):
+    """All queues, and how many of everything else there are."""
+
+    queues: list[QueueStats]
+    workers: int
+    schedulers: int
+    schedules: int
+    server: str
+    """Address and version of the server."""
+
+
+class MinuteRow(msgspec.Struct, kw_only=True):
+    """What happened in one minute; ``p50`` and ``p95`` of the run times, in seconds."""
+
+    at: float
+    done: int
+    failed: int
+    retried: int
+    dead: int
+    p50: float | None = None
+    p95: float | None = None
+
+    @classmethod
+    def of(cls, minute: Minute) -> MinuteRow:
+        """Return what is shown of a minute."""
+        p50, p95 = minute.p50_ms, minute.p95_ms
+        return cls(
+            at=minute.begins_at,
+            done=minute.done,
+            failed=minute.failed,
+            retried=minute.retried,
+            dead=minute.dead,
+            p50=None if p50 is None else p50 / 1000,
+            p95=None if p95 is None else p95 / 1000,
+        )
+
+
+class JobRow(msgspec.Struct, kw_only=True):
+    """A job in a list."""
+
+    id: str
+    queue: str
+    function: str
+    status: str
+    at: float | None = None
+    """When it came to this state, or is due."""
+    attempts: int = 0
+    worker: str | None = None
+    took: float | None = None
+    error: str | None = None
+
+
+class JobsPage(msgspec.Struct, kw_only=True):
+    """Some jobs. ``next`` leads to more, None if there are none; ``scanned`` were looked at."""
+
+    jobs: list[JobRow]
+    next: int | None = None
+    scanned: int = 0
+
+
+class JobDetail(msgspec.Struct, kw_only=True):
+    """Everything known of one job.
+
+    ``arguments`` is text for people: of JSON as it is, of a pickle what can be told of it without
+    executing it. ``options`` are those it was enqueued with, as far as they are not the default.
+    """
+
+    id: str
+    queue: str
+    function: str
+    status: str
+    attempts: int = 0
+    worker: str | None = None
+    enqueued_at: float | None = None
+    due_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    retry_at: float | None = None
+    arguments: str | None = None
+    encoding: str | None = None
+    options: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+    value: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    traceback: str | None = None
+    reason: str | None = None
+    """Why it is a dead letter; None if it is none."""
+    schedule: str | None = None
+    """The schedule it is a run of."""
+    history: tuple[Attempt, ...] = ()
+    """The latest attempts that failed, or that took their worker down; oldest first."""
+
+
+class ScheduleRow(msgspec.Struct, kw_only=True):
+    """A schedule, or a delayed job (``kind``: schedule, delayed, retry)."""
+
+    id: str
+    kind: str
+    function: str
+    queue: str
+    status: str
+    times: str = ""
+    """When it is due, for people: the expression and its zone, or ``every 30s``."""
+    next_run: float | None = None
+    last_run: float | None = None
+    last_job: str | None = None
+    cron: str | None = None
+    interval: float | None = None
+    timezone: str | None = None
+    repeat: int | None = None
+    runs: int = 0
+    missed: int = 0
+    misfire: str | None = None
+    overlap: str | None = None
+    source: str | None = None
+    error: str | None = None
+
+
+class SchedulesPage(msgspec.Struct, kw_only=True):
+    """Schedules and delayed jobs; ``left_out``: delayed jobs that are too many to list."""
+
+    rows: list[ScheduleRow]
+    left_out: int = 0
+
+
+class LetterRow(msgspec.Struct, kw_only=True):
+    """A dead letter in a list."""
+
+    id: str
+    queue: str
+    function: str
+    reason: str
+    failed_at: float
+    attempts: int = 0
+    worker: str | None = None
+    error: str | None = None
+
+
+class LettersPage(msgspec.Struct, kw_only=True):
+    """Some dead letters, the newest first. ``next`` leads to more."""
+
+    letters: list[LetterRow]
+    total: int
+    next: int | None = None
+
+
+class WorkerRow(msgspec.Struct, kw_only=True):
+    """A worker or scheduler."""
+
+    id: str
+    kind: str
+    host: str
+    pid: int
+    status: str
+    queues: list[str]
+    concurrency: int
+    running: int
+    jobs: list[str]
+    backend: str
+    started_at: float
+    heartbeat_age: float
+
+
+class ServiceRow(msgspec.Struct, kw_only=True):
+    """One replica of a service of the supervisor."""
+
+    name: str
+    service: str
+    replica: int
+    state: str
+    want: str
+    ready: bool
+    pid: int | None = None
+    restarts: int = 0
+    uptime: float | None = None
+    rss: int | None = None
+    cpu: float | None = None
+    detail: str | None = None
+    last_exit: str | None = None
+    kind: str = ""

@@ -1,0 +1,332 @@
+"""What the dashboard asks of the server. Bodies are decoded, arguments and values never are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from naq.base.names import check_job_id, check_queue
+from naq.dashboard.data.model import (
+    JobDetail,
+    JobRow,
+    JobsPage,
+    LetterRow,
+    LettersPage,
+    Overview,
+    SchedulesPage,
+    WorkerRow,
+)
+from naq.dashboard.data.rows import (
+    add_message,
+    delayed_row,
+    letter_row,
+    of_info,
+    of_letter,
+    record_row,
+    schedule_row,
+)
+from naq.exceptions import JobNotFoundError, SerializationError
+from naq.jobs import presence
+from naq.jobs.codec import Codec
+from naq.jobs.deadletters import DeadLetters
+from naq.jobs.inspect import job_info
+from naq.jobs.job import DeadLetter, JobMessage, JobRecord
+from naq.nats.streams import matches
+from naq.queue import delayed as _delayed
+from naq.queue.admin import Counts, list_queues
+from naq.schedules.manage import Schedules
+from naq.schedules.schedule import run_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from naq.nats.connection import Connection, Stored
+
+__all__ = ["PAGE", "Queries"]
+
+PAGE = 50
+"""Rows of a page."""
+SCAN = 5_000
+"""Messages looked at for one page, when few of them fit what is asked for."""
+DELAYED = 1_000
+"""Delayed jobs up to which they are listed among the schedules."""
+_WINDOW = 1_000
+
+_WAITING = {"pending": "job", "scheduled": "delayed"}
+
+
+class Queries:
+    """Questions to one server."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._codec = Codec.from_settings(connection.settings)
+        self._letters = DeadLetters(connection, codec=self._codec)
+        self._counts = Counts()
+        self._announced = presence.follow_announced(connection)
+
+    async def overview(self) -> Overview:
+        """Return all queues, and how many of everything else there are."""
+        connection, names = self._connection, self._connection.names
+        queues = await list_queues(connection, self._counts)
+        _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
+        kinds = [info.kind for info in await self._announced.look()]
+        return Overview(
+            queues=queues,
+            workers=kinds.count("worker"),
+            schedulers=kinds.count("scheduler"),
+            schedules=schedules,
+            server=f"{connection.url} (nats-server {connection.server_version})",
+        )
+
+    # ------------------------------------------------------------------ jobs
+
+    async def jobs(
+        self,
+        state: str,
+        *,
+        queue: str | None = None,
+        function: str = "",
+        cursor: int | None = None,
+        limit: int = PAGE,
+    ) -> JobsPage:
+        """Return some jobs of a state.
+
+        Waiting ones oldest first, ended ones newest first. What costs is what is looked at, never
+        how many jobs there are.
+
+        Args:
+            state: one of :data:`naq.dashboard.data.model.STATES`.
+            queue: only of this queue.
+            function: only of functions with this in their name.
+            cursor: ``next`` of the page before.
+            limit: how many.
+
+        Raises:
+            ConfigurationError: no queue can have that name.
+        """
+        if queue is not None:
+            check_queue(queue)
+
+        def fits(row: JobRow) -> bool:
+            return (queue is None or row.queue == queue) and function in row.function
+
+        if state == "running":
+            return await self._running(fits, limit)
+        if state in _WAITING:
+            return await self._waiting(state, queue, fits, cursor, limit)
+        return await self._recorded(state, fits, cursor, limit)
+
+    async def _running(self, fits: Callable[[JobRow], bool], limit: int) -> JobsPage:
+        rows: list[JobRow] = []
+        seen = 0
+        for worker in await presence.list_workers(self._connection):
+            for job_id in worker.jobs:
+                seen += 1
+                row = await self._running_row(job_id, worker.id)
+                if row is not None and fits(row) and len(rows) < limit:
+                    rows.append(row)
+        return JobsPage(jobs=rows, scanned=seen)
+
+    async def _running_row(self, job_id: str, worker: str) -> JobRow | None:
+        names = self._connection.names
+        stored, _ = await self._connection.first(names.jobs_stream, names.job("*", job_id))
+        if stored is None:
+            return None  # it has just ended
+        row = self._waiting_row(stored, "running")
+        row.worker = worker
+        return row
+
+    async def _waiting(
+        self,
+        state: str,
+        queue: str | None,
+        fits: Callable[[JobRow], bool],
+        cursor: int | None,
+        limit: int,
+    ) -> JobsPage:
+        names = self._connection.names
+        subject = getattr(names, _WAITING[state])(queue or "*", "*")
+        rows: list[JobRow] = []
+        after, scanned, window = cursor or 0, 0, 2 * limit
+        while scanned < SCAN:
+            # All of the stream is read: with a filter the server would count, for each page, how
+            # many messages match, which takes a quarter of a second with a million.
+            page = await self._connection.page(names.jobs_stream, ">", after=after, limit=window)
+            for stored in page:
+                after = stored.seq
+                if not matches(subject, stored.subject):
+                    continue
+                scanned += 1
+                row = self._waiting_row(stored, state)
+                if fits(row):
+                    rows.append(row)
+                if len(rows) == limit:
+                    return JobsPage(jobs=rows, next=after, scanned=scanned)
+            # What is of no interest is jumped over.
+            further = await self._connection.next(names.jobs_stream, subject, after=after)
+            if further is None:
+                return JobsPage(jobs=rows, scanned=scanned)
+            after, window = further.seq - 1, min(_WINDOW, 2 * window)
+        return JobsPage(jobs=rows, next=after, scanned=scanned)
+
+    def _waiting_row(self, stored: Stored, state: str) -> JobRow:
+        tokens = stored.subject.split(".")
+        row = JobRow(id=tokens[-1], queue=tokens[2], function="?", status=state)
+        row.at = stored.time.timestamp()
+        try:
+            job = self._codec.open(JobMessage, stored.data, stored.headers)
+        except SerializationError:
+            return row
+        row.function = job.function
+        if state == "scheduled":
+            row.at = _delayed.due_of(stored)
+        return row
+
+    async def _recorded(
+        self, state: str, fits: Callable[[JobRow], bool], cursor: int | None, limit: int
+    ) -> JobsPage:
+        """Look through the records from the newest on."""
+        rows: list[JobRow] = []
+        scanned = 0
+
+        def keep(stored: Stored) -> bool:
+            nonlocal scanned
+            scanned += 1
+            row = self._record_row(stored)
+            if row is not None and row.status == state and fits(row):
+                rows.append(row)
+            return len(rows) < limit and scanned < SCAN
+
+        names = self._connection.names
+        more = await self._backwards(names.results_stream, names.result("*"), cursor, keep)
+        return JobsPage(jobs=rows, next=more, scanned=scanned)
+
+    def _record_row(self, stored: Stored) -> JobRow | None:
+        try:
+            return record_row(self._codec.open(JobRecord, stored.data, stored.headers))
+        except SerializationError:
+            return None
+
+    async def _backwards(
+        self, stream: str, subject: str, before: int | None, keep: Callable[[Stored], bool]
+    ) -> int | None:
+        """Call ``keep`` with messages, newest first, until it returns False.
+
+        The server only reads forwards; so windows of sequences are read, each before the last one.
+
+        Returns where to go on (messages before that), None at the end.
+        """
+        state = (await self._connection.api(f"STREAM.INFO.{stream}"))["state"]
+        upper = int(state["last_seq"]) + 1
+        if before is not None:
+            upper = min(before, upper)
+        first, window = int(state["first_seq"]), 2 * PAGE
+        for _ in range(64):  # through a stream of holes there are pages without anything
+            if upper <= first:
+                return None
+            lower = max(first, upper - window)
+            page = await self._connection.page(stream, subject, after=lower - 1, limit=window)
+            for stored in reversed([s for s in page if s.seq < upper]):
+                if not keep(stored):
+                    return stored.seq if stored.seq > first else None
+            upper, window = lower, min(_WINDOW, 2 * window)
+        return upper
+
+    async def job(self, job_id: str) -> JobDetail:
+        """Return everything known of a job.
+
+        Raises:
+            JobNotFoundError: nothing is.
+            ConfigurationError: no job can have that id.
+        """
+        letter = await self._letter(check_job_id(job_id))
+        try:
+            info = await job_info(self._connection, job_id)
+        except JobNotFoundError:
+            if letter is None:
+                raise
+            detail = of_letter(letter)
+        else:
+            detail = of_info(info)
+        message = await self._message(job_id, letter)
+        if message is not None:
+            add_message(detail, message)
+        if letter is not None:
+            detail.reason = letter.reason
+        detail.schedule = run_of(job_id)
+        return detail
+
+    async def _letter(self, job_id: str) -> DeadLetter | None:
+        names = self._connection.names
+        stored, _ = await self._connection.first(
+            names.results_stream, names.dead_letter("*", job_id)
+        )
+        return None if stored is None else self._letters.open(stored)
+
+    async def _message(self, job_id: str, letter: DeadLetter | None) -> JobMessage | None:
+        names = self._connection.names
+        for subject in (names.job, names.delayed):
+            stored, _ = await self._connection.first(names.jobs_stream, subject("*", job_id))
+            if stored is not None:
+                return self._opened(stored.data, stored.headers)
+        return None if letter is None else self._opened(letter.body, letter.headers)
+
+    def _opened(self, body: bytes, headers: dict[str, str] | None) -> JobMessage | None:
+        try:
+            return self._codec.open(JobMessage, body, headers)
+        except SerializationError:
+            return None
+
+    # ------------------------------------------------------ letters, schedules, workers
+
+    async def letters(self, queue: str | None = None, cursor: int | None = None) -> LettersPage:
+        """Return some dead letters, the newest first; raises as :meth:`jobs`."""
+        names = self._connection.names
+        subject = names.dead_letter("*" if queue is None else check_queue(queue), "*")
+        _, total = await self._connection.first(names.results_stream, subject)
+        rows: list[LetterRow] = []
+
+        def keep(stored: Stored) -> bool:
+            rows.append(letter_row(self._letters.open(stored)))
+            return len(rows) < PAGE
+
+        more = None
+        if total:
+            more = await self._backwards(names.results_stream, subject, cursor, keep)
+        return LettersPage(letters=rows, total=total, next=more)
+
+    async def schedules(self) -> SchedulesPage:
+        """Return schedules, delayed jobs and long retries, the next one due first.
+
+        Of very many delayed jobs only the number: nobody reads them here, and they are many bytes.
+        """
+        connection, names = self._connection, self._connection.names
+        rows = [schedule_row(record) for record in await Schedules(connection).list()]
+        _, delayed = await connection.first(names.jobs_stream, names.delayed("*", "*"))
+        if delayed <= DELAYED:
+            rows += [delayed_row(job) for job in await _delayed.list_delayed(connection)]
+            delayed = 0
+        never = float("inf")
+        rows.sort(key=lambda r: (never if r.next_run is None else r.next_run, r.id))
+        return SchedulesPage(rows=rows, left_out=delayed)
+
+    async def workers(self) -> list[WorkerRow]:
+        """Return workers and schedulers, oldest first."""
+        found = await presence.list_all(self._connection)
+        return [
+            WorkerRow(
+                id=info.id,
+                kind=info.kind,
+                host=info.host,
+                pid=info.pid,
+                status=info.status,
+                queues=info.queues,
+                concurrency=info.concurrency,
+                running=info.running,
+                jobs=info.jobs,
+                backend=info.backend,
+                started_at=info.started_at,
+                heartbeat_age=info.heartbeat_age(),
+            )
+            for info in found
+        ]

@@ -1,0 +1,218 @@
+"""Who is told when something has changed: open pages, by server-sent events.
+
+The server tells that something has changed by what it stores. Hearing all of that would cost as
+much as working it off; so one message is waited for, then no more is heard for a moment, pages are
+rendered, and what is different is sent. Pages that show the same share one rendering.
+
+A page whose reader does not read is let go: the browser comes back by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from naq.exceptions import NaqException
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from naq.nats.connection import Connection
+
+__all__ = ["MAX_CLIENTS", "Hub", "TooManyClientsError"]
+
+log = logging.getLogger("naq.dashboard")
+
+MAX_CLIENTS = 1_000
+QUEUED = 8
+"""Messages a reader may be behind."""
+SETTLE = 0.1
+"""Seconds between the first word of a change and a look: what comes together is shown together."""
+DUTY = 0.05
+"""Part of the time that looking may take while things go on changing."""
+SENDING = 0.001
+"""Seconds that sending an update to one page takes, roughly; it is done after the look."""
+SHORTEST, LONGEST = 0.1, 2.0
+"""Seconds between two looks, whatever they cost."""
+DEAF, DEAFEST = 0.1, 1.0
+"""Seconds after a word in which no more is heard; more while one word follows the other."""
+LOOK = 5.0
+"""Seconds after which one looks without a word: what only time changes, like a silent worker."""
+BEAT = 15.0
+"""Seconds between signs of life, so that a page notices a dead link."""
+
+
+class TooManyClientsError(Exception):
+    """There are as many open pages as are served."""
+
+
+_Sending = trio.MemorySendChannel[bytes]
+_Receiving = trio.MemoryReceiveChannel[bytes]
+
+
+class _Page:
+    """What is known of one page: who reads it, and what they have."""
+
+    def __init__(self) -> None:
+        self.readers: set[_Sending] = set()
+        self.sent: dict[str, str] = {}
+
+
+class Hub:
+    """Open pages."""
+
+    def __init__(self, render: Callable[[str], Awaitable[dict[str, str] | None]]) -> None:
+        """Make a hub.
+
+        Args:
+            render: returns the live parts of a page by name; None if there is no such page.
+        """
+        self._render = render
+        self._pages: dict[str, _Page] = {}
+        self._bell = trio.Event()
+        self._opened = trio.Event()
+        self.looked_at = 0.0
+        """When the last look began (monotonic): answers from before may be old."""
+        self._problem: str | None = None
+        self._senders: dict[_Receiving, tuple[str, _Sending]] = {}
+
+    @property
+    def clients(self) -> int:
+        """How many pages are open."""
+        return len(self._senders)  # with those that were let go but have not noticed yet
+
+    def ring(self) -> None:
+        """Something has changed, or may have."""
+        self._bell.set()
+
+    def tell(self, problem: str | None) -> None:
+        """Tell all pages what is wrong with the server; None: nothing is."""
+        if problem != self._problem:
+            self._problem = problem
+            message = _event("problem", problem)
+            self._send_all(message)
+
+    def open(self, path: str) -> _Receiving:
+        """Open a page; its events come through the channel, until :meth:`close`.
+
+        Raises:
+            TooManyClientsError: as many are open as are served.
+        """
+        if self.clients >= MAX_CLIENTS:
+            raise TooManyClientsError
+        sending, receiving = trio.open_memory_channel[bytes](QUEUED)
+        page = self._pages.setdefault(path, _Page())
+        page.readers.add(sending)
+        self._senders[receiving] = (path, sending)
+        sending.send_nowait(_event("problem", self._problem))
+        page.sent.clear()  # who comes late gets everything once
+        self._opened.set()
+        self.ring()
+        return receiving
+
+    def close(self, receiving: _Receiving) -> None:
+        """A page was closed."""
+        path, sending = self._senders.pop(receiving)
+        self._drop(path, sending)
+        receiving.close()
+
+    def close_all(self) -> None:
+        """Let go of all pages: nobody is served any more."""
+        for path, page in list(self._pages.items()):
+            for sending in list(page.readers):
+                self._drop(path, sending)
+
+    def _drop(self, path: str, sending: _Sending) -> None:
+        sending.close()
+        page = self._pages.get(path)
+        if page is not None:
+            page.readers.discard(sending)
+            if not page.readers:
+                del self._pages[path]
+
+    def _send_all(self, message: bytes) -> None:
+        for path, page in list(self._pages.items()):
+            self._send(path, page, message)
+
+    def _send(self, path: str, page: _Page, message: bytes) -> None:
+        for sending in list(page.readers):
+            try:
+                sending.send_nowait(message)
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                self._drop(path, sending)  # it is too far behind; its reader sees the end
+
+    async def run(self) -> None:
+        """Look at what has changed and tell, until cancelled."""
+        while True:
+            await self._bell.wait()
+            await trio.sleep(SETTLE)
+            self._bell = trio.Event()
+            self.looked_at, used = time.monotonic(), time.thread_time()
+            for path, page in list(self._pages.items()):
+                await self._update(path, page)
+            cost = time.thread_time() - used + self.clients * SENDING
+            await trio.sleep(min(LONGEST, max(SHORTEST, cost / DUTY)))
+
+    async def _update(self, path: str, page: _Page) -> None:
+        try:
+            parts = await self._render(path)
+        except NaqException as exc:
+            log.debug("%s: %s", path, exc)
+            return
+        except Exception as exc:
+            log.warning("%s: cannot be shown", path, exc_info=exc)
+            return
+        if not parts:
+            return
+        changed = {name: html for name, html in parts.items() if page.sent.get(name) != html}
+        if changed:
+            page.sent = dict(parts)
+            self._send(path, page, _event("update", changed))
+
+    async def beat(self) -> None:
+        """Send signs of life, until cancelled."""
+        while True:
+            await trio.sleep(BEAT)
+            self._send_all(b": \n\n")
+
+    async def listen(self, connection: Connection) -> None:
+        """Hear from the server that something has changed, until cancelled."""
+        names = connection.names
+        subjects = (
+            f"{names.event_root}.>",
+            names.job("*", "*"),
+            names.delayed("*", "*"),
+            names.schedule("*"),
+            names.presence("*"),
+        )
+        heard, deaf = trio.Event(), DEAF
+        while True:
+            if not self._pages:
+                self._opened = trio.Event()
+                await self._opened.wait()
+            missed = heard.is_set()
+            heard = trio.Event()
+
+            def hear(_: object, heard: trio.Event = heard) -> None:
+                heard.set()
+
+            with ExitStack() as stack, trio.move_on_after(LOOK):
+                for subject in subjects:
+                    stack.enter_context(connection.subscription(subject, hear))
+                if missed:  # what came while nobody listened
+                    self.ring()
+                began = trio.current_time()
+                await heard.wait()
+            busy = trio.current_time() - began < deaf
+            deaf = min(DEAFEST, deaf * 2) if busy else DEAF
+            self.ring()
+            await trio.sleep(deaf)
+
+
+def _event(name: str, content: object) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(content) + b"\n\n"

@@ -1,0 +1,112 @@
+"""Dead letters: jobs that will not be tried again, kept with payload and reason until someone acts.
+
+They lie under ``naq.d.<queue>.<job>`` in a stream that any tool can read. Requeueing is three
+steps that may be repeated: remove the old result, queue the job as it was first queued, remove the
+letter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from naq.exceptions import JobNotFoundError, SerializationError, ServerRefusedError
+from naq.jobs.codec import SIGNATURE, Codec
+from naq.jobs.job import DeadLetter, Failure
+from naq.jobs.message import trace_headers
+from naq.jobs.results import Results
+from naq.nats.connection import CONFLICT
+
+if TYPE_CHECKING:
+    from naq.nats.connection import Connection, Stored
+
+__all__ = ["DeadLetters"]
+
+
+class DeadLetters:
+    """The dead letters on the server of ``connection``."""
+
+    def __init__(self, connection: Connection, *, codec: Codec | None = None) -> None:
+        self._connection = connection
+        self._codec = codec or Codec.from_settings(connection.settings)
+
+    async def page(
+        self, queue: str | None = None, *, after: int = 0, limit: int = 256
+    ) -> tuple[list[DeadLetter], int]:
+        """Return up to ``limit`` letters, oldest first, and where the next page begins (0: none).
+
+        Args:
+            queue: only of this queue.
+            after: what the page before returned.
+            limit: how many.
+        """
+        names = self._connection.names
+        subject = names.dead_letter(queue or "*", "*")
+        page = await self._connection.page(names.results_stream, subject, after=after, limit=limit)
+        more = page[-1].seq if len(page) == limit else 0
+        return [self.open(stored) for stored in page], more
+
+    async def get(self, job_id: str) -> DeadLetter:
+        """Return one letter.
+
+        Raises:
+            JobNotFoundError: there is none of this job.
+        """
+        return self.open(await self._find(job_id))
+
+    async def delete(self, job_id: str) -> None:
+        """Remove one letter for good; the job's failed result stays until its time is up.
+
+        Raises:
+            JobNotFoundError: there is none of this job.
+        """
+        stored = await self._find(job_id)
+        await self._connection.remove(self._connection.names.results_stream, stored.seq)
+
+    async def requeue(self, job_id: str) -> None:
+        """Queue the job again, with all its attempts before it.
+
+        Raises:
+            JobNotFoundError: there is no dead letter of this job.
+            SerializationError: the letter itself cannot be read.
+        """
+        stored = await self._find(job_id)
+        letter = self._codec.open(DeadLetter, stored.data, stored.headers)
+        names = self._connection.names
+        await Results(self._connection, codec=self._codec).delete(letter.id)
+        headers = trace_headers(letter.headers) | {
+            "Nats-Msg-Id": f"{letter.id}:again:{stored.seq}",
+            "Nats-Expected-Last-Subject-Sequence": "0",
+        }
+        if SIGNATURE in letter.headers:
+            headers[SIGNATURE] = letter.headers[SIGNATURE]
+        try:
+            await self._connection.store(names.job(letter.queue, letter.id), letter.body, headers)
+        except ServerRefusedError as exc:
+            if exc.code != CONFLICT:  # else it is queued already: the letter can go
+                raise
+        # This letter and no other: the job may have failed again by now.
+        await self._connection.remove(names.results_stream, stored.seq)
+
+    async def _find(self, job_id: str) -> Stored:
+        names = self._connection.names
+        stored, _ = await self._connection.first(
+            names.results_stream, names.dead_letter("*", job_id)
+        )
+        if stored is None:
+            raise JobNotFoundError(f"there is no dead letter of job {job_id}", job_id=job_id)
+        return stored
+
+    def open(self, stored: Stored) -> DeadLetter:
+        """Read a letter; one that cannot be read is shown as such, not hidden."""
+        try:
+            return self._codec.open(DeadLetter, stored.data, stored.headers)
+        except SerializationError as exc:
+            _, _, queue, job_id = stored.subject.split(".", 3)
+            return DeadLetter(
+                id=job_id,
+                queue=queue,
+                reason="this dead letter cannot be read",
+                failed_at=stored.time.timestamp(),
+                body=stored.data,
+                error=Failure("naq.exceptions.SerializationError", str(exc)),
+            )

@@ -1,0 +1,277 @@
+"""Where is a job, and stop it: what is known is put together from the stream, records and workers.
+
+Nothing is stored about running jobs; who holds one is asked. A job is, in this order: what its
+final record says; running, if a worker answers for it; queued or delayed, if its message is there;
+unknown.
+
+What handles ask: a job or schedule in somebody's hands, and the connection it was made with.
+
+A handle may outlive that connection, or be used in another event loop: then one is opened for the
+call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from naq.exceptions import JobExpiredError, JobNotFoundError, SerializationError
+from naq.jobs import presence as _control
+from naq.jobs.codec import Codec
+from naq.jobs.job import JobInfo, JobMessage, JobRecord, JobStatus, utc
+from naq.jobs.message import scheduled_for
+from naq.jobs.results import Results
+from naq.jobs.sync import runtime
+from naq.nats.connection import open_connection, use_connection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from naq.jobs.job import Job
+    from naq.jobs.presence import Whereabouts
+    from naq.nats.connection import Connection, Stored
+
+__all__ = ["Backend", "cancel_job", "job_info"]
+
+
+async def job_info(connection: Connection, job_id: str, queue: str | None = None) -> JobInfo:
+    """Return everything known of a job.
+
+    Args:
+        connection: where to ask.
+        job_id: the job.
+        queue: its queue, if known; saves a search.
+
+    Raises:
+        JobNotFoundError: nothing is known of it.
+        SerializationError: its record cannot be read.
+        NaqConnectionError: the server cannot be reached.
+    """
+    results = Results(connection)
+    for _ in range(2):  # it may end between the two looks
+        record, _seq = await results.get(job_id)
+        if record is not None and record.status.final:
+            return _ended(record)
+        waiting = await _message(connection, job_id, queue)
+        if waiting is not None:
+            return await _alive(connection, waiting, record, job_id)
+    raise JobNotFoundError(f"there is no job {job_id}", job_id=job_id)
+
+
+async def cancel_job(connection: Connection, job_id: str, queue: str | None = None) -> bool:
+    """Cancel a job; True if it will have no result, False if it had ended already.
+
+    First its messages are removed, so nobody takes it any more. Then the workers are told: whoever
+    took it before that has it by now, stops it and records the end. If nobody has it, we record it.
+
+    Raises:
+        JobNotFoundError: nothing is known of it.
+        NaqConnectionError: the server cannot be reached.
+    """
+    names, results = connection.names, Results(connection)
+    waiting = await _message(connection, job_id, queue)
+    removed = 0
+    if waiting is not None:
+        queue = _queue_of(waiting)
+        for subject in (names.delayed(queue, job_id), names.job(queue, job_id)):
+            removed += await connection.purge(names.jobs_stream, subject)
+    if await _control.cancel(connection, job_id) is not None:
+        return True
+    record, seq = await results.get(job_id)
+    while removed and not (record is not None and record.status.final):
+        ended = _cancelled(connection, job_id, waiting, record)
+        if await results.put(ended, ttl=None, expected=seq):
+            return True
+        record, seq = await results.get(job_id)
+    if record is None:
+        raise JobNotFoundError(f"there is no job {job_id}", job_id=job_id)
+    return record.status is JobStatus.CANCELLED
+
+
+def _cancelled(
+    connection: Connection, job_id: str, waiting: Stored | None, record: JobRecord | None
+) -> JobRecord:
+    job = _decoded(connection, waiting)
+    return JobRecord(
+        id=job_id,
+        queue=_queue_of(waiting) if waiting else "",
+        function=job.function if job else "?",
+        status=JobStatus.CANCELLED,
+        enqueued_at=job.enqueued_at if job else 0.0,
+        finished_at=time.time(),
+        attempts=record.attempts if record else 0,
+        history=record.history if record else (),
+    )
+
+
+async def _message(connection: Connection, job_id: str, queue: str | None) -> Stored | None:
+    """Find the message of a job, queued or delayed."""
+    names = connection.names
+    for subject in (names.job, names.delayed):
+        if queue is not None:
+            stored = await connection.get(names.jobs_stream, subject(queue, job_id))
+        else:
+            stored, _ = await connection.first(names.jobs_stream, subject("*", job_id))
+        if stored is not None:
+            return stored
+    return None
+
+
+def _queue_of(stored: Stored) -> str:
+    return stored.subject.split(".")[2]
+
+
+def _is_delayed(connection: Connection, stored: Stored) -> bool:
+    return stored.subject.startswith(f"{connection.names.prefix}.s.")
+
+
+def _decoded(connection: Connection, stored: Stored | None) -> JobMessage | None:
+    if stored is None:
+        return None
+    try:
+        return Codec.from_settings(connection.settings).open(
+            JobMessage, stored.data, stored.headers
+        )
+    except SerializationError:
+        return None
+
+
+async def _alive(
+    connection: Connection, stored: Stored, record: JobRecord | None, job_id: str
+) -> JobInfo:
+    job = _decoded(connection, stored)
+    holder: Whereabouts | None = None
+    if await _may_run(connection, stored, record):
+        holder = await _control.where(connection, job_id)
+    return JobInfo(
+        id=job_id,
+        queue=_queue_of(stored),
+        function=job.function if job else "?",
+        status=_status(connection, stored, job, record, holder),
+        attempts=holder.attempt if holder else record.attempts if record else 0,
+        worker=holder.worker if holder else None,
+        enqueued_at=utc(job.enqueued_at) if job else stored.time,
+        due_at=utc(_due(stored, job, record)),
+        started_at=utc(holder.started_at) if holder else None,
+        error=record.error if record else None,
+        record=record,
+    )
+
+
+def _due(stored: Stored, job: JobMessage | None, record: JobRecord | None) -> float | None:
+    waits_until = scheduled_for(stored.headers)
+    if waits_until is not None:
+        return waits_until
+    if record is not None and record.retry_at is not None:
+        return record.retry_at
+    return job.due_at if job else None
+
+
+def _status(
+    connection: Connection,
+    stored: Stored,
+    job: JobMessage | None,
+    record: JobRecord | None,
+    holder: Whereabouts | None,
+) -> JobStatus:
+    if holder is not None:
+        return JobStatus.RUNNING
+    if record is not None and record.status is JobStatus.RETRYING:
+        return JobStatus.RETRYING
+    if _is_delayed(connection, stored):
+        return JobStatus.SCHEDULED
+    never_started = record is None or record.attempts == 0
+    if job is not None and job.expires_at is not None and never_started:
+        return JobStatus.EXPIRED if time.time() > job.expires_at else JobStatus.PENDING
+    return JobStatus.PENDING
+
+
+async def _may_run(connection: Connection, stored: Stored, record: JobRecord | None) -> bool:
+    """Whether a worker may have the job; if not, nobody needs be asked, and waited for."""
+    if _is_delayed(connection, stored):
+        return False
+    if record is not None and record.retry_at is not None and time.time() < record.retry_at:
+        return False
+    names = connection.names
+    info = await connection.api(
+        f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(_queue_of(stored))}"
+    )
+    # Everything after the last one that was delivered has never been given to anyone.
+    return bool(info["num_ack_pending"]) and stored.seq <= info["delivered"]["stream_seq"]
+
+
+def _ended(record: JobRecord) -> JobInfo:
+    return JobInfo(
+        id=record.id,
+        queue=record.queue,
+        function=record.function,
+        status=record.status,
+        attempts=record.attempts,
+        worker=record.worker or None,
+        enqueued_at=utc(record.enqueued_at) if record.enqueued_at else None,
+        started_at=utc(record.started_at),
+        finished_at=utc(record.finished_at),
+        error=record.error,
+        record=record,
+    )
+
+
+EXPIRY_SLACK = 0.5
+"""Seconds after a job's expiry before it is looked at: the clocks of two machines differ."""
+
+
+class Backend:
+    """What a :class:`Job` asks: over the connection it was made with, or else a new one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._nats_url = connection.given_url
+
+    @asynccontextmanager
+    async def here(self) -> AsyncIterator[Connection]:
+        """Yield a connection that can be used in this event loop."""
+        if self._connection.usable():
+            yield self._connection
+            return
+        async with open_connection(self._nats_url, settings=self._connection.settings) as found:
+            yield found
+
+    async def result(self, job: Job, timeout: float | None) -> Any:
+        """Wait for a job's end; see :meth:`naq.Job.result`."""
+        async with self.here() as connection:
+            results = Results(connection)
+            expires_at = job.message.expires_at
+            if expires_at is None:
+                return results.value(await results.wait(job.id, timeout))
+            # Nobody may be there to say that it expired, so it is looked at when it must have.
+            until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
+            if timeout is None or until < timeout:
+                with contextlib.suppress(TimeoutError):
+                    return results.value(await results.wait(job.id, until))
+                if (await job_info(connection, job.id, job.queue)).status is JobStatus.EXPIRED:
+                    raise JobExpiredError(
+                        f"job {job.id} was not started before it expired", job_id=job.id
+                    )
+                timeout = None if timeout is None else timeout - until
+            return results.value(await results.wait(job.id, timeout))
+
+    async def info(self, job: Job) -> JobInfo:
+        """Return what is known of a job."""
+        async with self.here() as connection:
+            return await job_info(connection, job.id, job.queue)
+
+    async def cancel(self, job: Job) -> bool:
+        """Cancel a job; see :meth:`naq.Job.cancel`."""
+        async with self.here() as connection:
+            return await cancel_job(connection, job.id, job.queue)
+
+    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Run ``call()`` on the process's background thread."""
+        return runtime().run_connected(self._nats_url, lambda connection: _inside(connection, call))
+
+
+async def _inside(connection: Connection, call: Callable[[], Awaitable[Any]]) -> Any:
+    use_connection(connection)
+    return await call()

@@ -1,0 +1,312 @@
+"""A job: what travels (:class:`JobMessage`), what is kept (:class:`JobRecord`), what callers hold.
+
+``JobMessage`` is the body of every message under ``naq.j`` and ``naq.s``; ``JobRecord`` of every
+message under ``naq.r``; both are MessagePack maps (docs/design/wire-format.md). The serialized
+arguments and the value are opaque bytes inside them, so anyone may list, show and route jobs
+without ever unpickling. Times are seconds since the epoch, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = [
+    "CurrentJob",
+    "DeadLetter",
+    "Failure",
+    "Job",
+    "JobBackend",
+    "JobInfo",
+    "JobMessage",
+    "JobRecord",
+    "JobStatus",
+    "current_job",
+    "running",
+    "utc",
+]
+
+TIMEOUT_TYPE = "naq.exceptions.JobTimeoutError"
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life; the first four may still change."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has come to its end."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED})
+
+
+class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What is queued: the call, and the policy it was enqueued with.
+
+    ``encoding`` says what ``payload`` holds: ``pickle`` or ``json`` the arguments of the function
+    named by ``function`` (``module:qualname``), ``cloudpickle`` the function itself with them.
+    """
+
+    id: str
+    queue: str
+    function: str
+    payload: bytes
+    encoding: str
+    enqueued_at: float
+    due_at: float | None = None
+    max_retries: int = 0
+    retry_delay: float | list[float] = 0.0
+    retry_strategy: str = "constant"
+    retry_jitter: float = 0.0
+    retry_on: list[str] = []
+    ignore_on: list[str] = []
+    timeout: float | None = None
+    expires_at: float | None = None
+    result_ttl: float | None = None
+    meta: dict[str, Any] = {}
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an attempt failed: the exception's qualified type, its text and its traceback."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An attempt that did not succeed: which one, where, when (epoch seconds), and why not."""
+
+    attempt: int
+    worker: str = ""
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: str = ""
+    """The exception's class and text, cut; the last one is kept whole, with its traceback."""
+
+
+class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What is known of a job: its end, or how its last attempt went when there will be another.
+
+    ``attempts`` counts every time a worker took the job, ``failures`` those that ended in an
+    exception, ``crashes`` those that ended without a word (the worker was killed). ``seq`` and
+    ``delivered`` say which delivery this record is about, which is how the next worker tells a
+    crash from a retry. ``history`` holds the latest attempts that failed or crashed, oldest first.
+    """
+
+    id: str
+    queue: str
+    function: str
+    status: JobStatus
+    value: bytes = b""
+    encoding: str = ""
+    error: Failure | None = None
+    enqueued_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    retry_at: float | None = None
+    attempts: int = 0
+    failures: int = 0
+    crashes: int = 0
+    worker: str = ""
+    seq: int = 0
+    delivered: int = 0
+    history: tuple[Attempt, ...] = ()
+
+
+class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A job that will not be tried again, kept with its payload and the reason.
+
+    ``body`` is the message as it was queued, byte for byte, also when it could not be decoded.
+    """
+
+    id: str
+    queue: str
+    reason: str
+    failed_at: float
+    body: bytes
+    function: str = ""
+    headers: dict[str, str] = {}
+    error: Failure | None = None
+    attempts: int = 0
+    worker: str = ""
+    history: tuple[Attempt, ...] = ()
+
+
+class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``naq job`` shows: everything known of a job right now."""
+
+    id: str
+    queue: str
+    function: str
+    status: JobStatus
+    attempts: int = 0
+    worker: str | None = None
+    enqueued_at: datetime | None = None
+    due_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: Failure | None = None
+    record: JobRecord | None = None
+
+
+def utc(seconds: float | None) -> datetime | None:
+    """Epoch seconds as an aware datetime in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+class JobBackend(Protocol):
+    """What a :class:`Job` asks the layers above for; ``queue`` implements it."""
+
+    async def result(self, job: Job, timeout: float | None) -> Any:
+        """Wait for the job's end; return its value or raise its error."""
+
+    async def info(self, job: Job) -> JobInfo:
+        """Return what is known of the job."""
+
+    async def cancel(self, job: Job) -> bool:
+        """Cancel the job; whether it will have no result."""
+
+    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Run ``call()`` to its end where the connection lives, from any thread."""
+
+
+class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A job that was enqueued. Cheap to hold; every method asks the server.
+
+    Attributes:
+        message: what was queued, with all options.
+        backend: who is asked.
+        duplicate: True when a job with this id was queued, running or just finished already and
+            this call therefore queued nothing.
+    """
+
+    message: JobMessage
+    backend: JobBackend
+    duplicate: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.function_name} on {self.queue!r}>"
+
+    @property
+    def id(self) -> str:
+        """The job's id, unique on the server."""
+        return self.message.id
+
+    @property
+    def queue(self) -> str:
+        """Name of its queue."""
+        return self.message.queue
+
+    @property
+    def function_name(self) -> str:
+        """The function as ``module:qualname``."""
+        return self.message.function
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When it was enqueued, in UTC, by the producer's clock."""
+        return datetime.fromtimestamp(self.message.enqueued_at, UTC)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When a delayed job becomes runnable, in UTC; None for one that was at once."""
+        return utc(self.message.due_at)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the producer attached with ``meta=``."""
+        return self.message.meta
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the job's end and return its value; the server wakes us.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
+
+        Raises:
+            TimeoutError: it has not ended in time (it goes on).
+            JobExecutionError: it failed for good; JobTimeoutError when by its own ``timeout``.
+            JobCancelledError: it was cancelled.
+            JobExpiredError: it was not started before its ``expires``.
+            SerializationError: its value cannot be decoded here.
+            NaqConnectionError: the server cannot be reached.
+        """
+        return await self.backend.result(self, timeout)
+
+    async def status(self) -> JobStatus:
+        """Return where the job is now.
+
+        Raises:
+            JobNotFoundError: the server knows nothing of it, or no longer does.
+            NaqConnectionError: the server cannot be reached.
+        """
+        return (await self.backend.info(self)).status
+
+    async def refresh(self) -> JobInfo:
+        """Return everything known of the job now; raises as :meth:`status` does."""
+        return await self.backend.info(self)
+
+    async def cancel(self) -> bool:
+        """Cancel the job; True if it will have no result, False if it had ended already.
+
+        A queued or delayed job is removed. A running async function is cancelled; a running sync
+        function cannot be stopped, but what it returns is thrown away.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached.
+        """
+        return await self.backend.cancel(self)
+
+    def result_sync(self, timeout: float | None = None) -> Any:
+        """:meth:`result` for code without an event loop."""
+        return self.backend.run_sync(lambda: self.backend.result(self, timeout))
+
+    def status_sync(self) -> JobStatus:
+        """:meth:`status` for code without an event loop."""
+        return JobStatus(self.refresh_sync().status)
+
+    def refresh_sync(self) -> JobInfo:
+        """:meth:`refresh` for code without an event loop."""
+        info: JobInfo = self.backend.run_sync(lambda: self.backend.info(self))
+        return info
+
+    def cancel_sync(self) -> bool:
+        """:meth:`cancel` for code without an event loop."""
+        return bool(self.backend.run_sync(lambda: self.backend.cancel(self)))
+
+
+class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What :func:`naq.current_job` returns inside a job."""
+
+    id: str
+    queue: str
+    function_name: str
+    attempt: int
+    meta: dict[str, Any]
+
+
+running: ContextVar[CurrentJob | None] = ContextVar("naq_current_job", default=None)
+"""The job whose code this is; set around it by the worker."""
+
+
+def current_job() -> CurrentJob | None:
+    """Return the job this code runs in, None outside of one. Works in threads too."""
+    return running.get()

@@ -1,0 +1,213 @@
+"""What is known of a job's end: read it, wait for it, write it.
+
+A record is stored under ``naq.r.<job>``, at most one per job, with a time to live. Writing is a
+compare-and-set on what was there before, so of two workers that ran the same job (one was cut off
+for longer than ``ack_wait``) only the first one's result counts. Waiting is hearing: the server
+republishes what it stored under ``naqev.r.<job>``.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from naq.exceptions import (
+    JobCancelledError,
+    JobExecutionError,
+    JobExpiredError,
+    JobNotFoundError,
+    JobTimeoutError,
+    ServerRefusedError,
+)
+from naq.jobs.codec import Codec
+from naq.jobs.job import TIMEOUT_TYPE, Failure, JobRecord, JobStatus
+from naq.nats.connection import CONFLICT, connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from typing import Any, Self
+
+    from naq.nats.connection import Connection, Envelope, Message, PubAck, Stored
+
+__all__ = ["Results", "job_error"]
+
+
+class Results:
+    """Results on the server. Use it inside a connection, or open one with :meth:`open`."""
+
+    def __init__(self, connection: Connection, *, codec: Codec | None = None) -> None:
+        self._connection = connection
+        self._codec = codec or Codec.from_settings(connection.settings)
+        self._default_ttl = _whole_seconds(connection.settings.default_result_ttl)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, nats_url: str | None = None) -> AsyncIterator[Self]:
+        """Open a connection for the length of the block; ``async with Results.open() as r``."""
+        async with connect(nats_url) as connection:
+            yield cls(connection)
+
+    async def get(self, job_id: str) -> tuple[JobRecord | None, int]:
+        """Return a job's record and its sequence in the stream; ``(None, 0)`` if there is none.
+
+        Raises:
+            SerializationError: it is there but was not written by naq, or is wrongly signed.
+            NaqConnectionError: the server cannot be reached.
+        """
+        names = self._connection.names
+        stored = await self._connection.get(names.results_stream, names.result(job_id))
+        if stored is None:
+            return None, 0
+        return self._open(stored), stored.seq
+
+    async def put(self, record: JobRecord, *, ttl: float | None, expected: int) -> bool:
+        """Write a record in place of the one with sequence ``expected`` (0: of none).
+
+        Args:
+            record: the new record.
+            ttl: seconds it is kept; None for the default.
+            expected: the sequence :meth:`get` returned.
+
+        Returns False when another record has been written meanwhile.
+
+        Raises:
+            PayloadTooLargeError: the value is larger than the server takes.
+            ServerRefusedError: for another reason than that (a full disk).
+            NaqConnectionError: the server cannot be reached.
+        """
+        try:
+            await self._connection.store(*self._envelope(record, ttl, expected))
+        except ServerRefusedError as exc:
+            if exc.code != CONFLICT:
+                raise
+            return False
+        return True
+
+    def put_soon(
+        self,
+        record: JobRecord,
+        *,
+        ttl: float | None,
+        expected: int,
+        done: Callable[[PubAck | Exception], None],
+    ) -> None:
+        """:meth:`put` without waiting: ``done`` is called with the answer, or what went wrong."""
+        self._connection.store_soon(done, *self._envelope(record, ttl, expected))
+
+    def _envelope(self, record: JobRecord, ttl: float | None, expected: int) -> Envelope:
+        body, headers = self._codec.seal(record)
+        headers["Nats-TTL"] = self._default_ttl if ttl is None else _whole_seconds(ttl)
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        return self._connection.names.result(record.id), body, headers
+
+    async def delete(self, job_id: str) -> bool:
+        """Remove a job's record; whether there was one."""
+        names = self._connection.names
+        purged = await self._connection.purge(names.results_stream, names.result(job_id))
+        return purged > 0
+
+    async def fetch(self, job_id: str) -> Any:
+        """Return the value of a job that has ended; does not wait.
+
+        Raises:
+            JobNotFoundError: there is no result (yet, or any more).
+            JobError: the job ended without a value.
+        """
+        record, _ = await self.get(job_id)
+        if record is None or not record.status.final:
+            raise JobNotFoundError(f"there is no result of job {job_id}", job_id=job_id)
+        return self.value(record)
+
+    def value(self, record: JobRecord) -> Any:
+        """Return the value in a final record, or raise what the job came to."""
+        if record.status != "completed":
+            raise job_error(record)
+        return self._codec.decode_value(record.value, record.encoding)
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
+        """Wait for a job's final record.
+
+        One subscription and, for results that were there before it, one read; after a reconnect
+        one more read, because what was published while the link was down was not heard.
+
+        Raises:
+            TimeoutError: not within ``timeout`` seconds.
+            NaqConnectionError: the server cannot be reached.
+        """
+        wait = _Wait(self._open)
+        connection = self._connection
+        heard = connection.names.result_event(job_id)
+        with (
+            anyio.fail_after(timeout),
+            connection.subscription(heard, wait.on_messages),
+            connection.link_listener(wait.on_link),
+        ):
+            while True:
+                record, _ = await self.get(job_id)
+                if record is not None and record.status.final:
+                    return record
+                await wait.changed.wait()
+                wait.changed = anyio.Event()
+                if wait.record is not None:
+                    return wait.record
+                if wait.error is not None:
+                    raise wait.error
+
+    def _open(self, message: Stored | Message) -> JobRecord:
+        return self._codec.open(JobRecord, message.data, message.headers)
+
+
+def _whole_seconds(seconds: float) -> str:
+    """Return a time to live as the server takes it: whole seconds, at least one."""
+    return str(max(1, math.ceil(seconds)))
+
+
+class _Wait:
+    """What one waiter has heard."""
+
+    def __init__(self, open_record: Any) -> None:
+        self.changed = anyio.Event()
+        self.record: JobRecord | None = None
+        self.error: Exception | None = None
+        self._open = open_record
+
+    def on_messages(self, messages: list[Message]) -> None:
+        for message in messages:
+            try:
+                record = self._open(message)
+            except Exception as exc:  # noqa: BLE001 - raised in the waiter instead of the loop
+                self.error = exc
+                self.changed.set()
+                return
+            if record.status.final:
+                self.record = record
+                self.changed.set()
+
+    def on_link(self, up: bool) -> None:
+        if up:
+            self.changed.set()
+
+
+def job_error(record: JobRecord) -> Exception:
+    """Return the exception ``Job.result`` raises for a job that ended without a value."""
+    if record.status is JobStatus.CANCELLED:
+        return JobCancelledError(f"job {record.id} was cancelled", job_id=record.id)
+    if record.status is JobStatus.EXPIRED:
+        return JobExpiredError(
+            f"job {record.id} was not started before it expired", job_id=record.id
+        )
+    error = record.error or Failure("", "no reason recorded")
+    cls = JobTimeoutError if error.type == TIMEOUT_TYPE else JobExecutionError
+    name = error.type.rpartition(".")[2]
+    return cls(
+        f"job {record.id} ({record.function}) failed after {record.attempts} "
+        f"attempt{'s' if record.attempts != 1 else ''}: {name}: {error.message}",
+        job_id=record.id,
+        error_type=error.type,
+        error_message=error.message,
+        traceback=error.traceback,
+        attempts=record.attempts,
+    )

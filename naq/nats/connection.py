@@ -1,0 +1,409 @@
+"""The one client of NATS the rest of naq uses: the same calls on asyncio and on Trio.
+
+A connection is an ``async with``. Behind it the client runs on asyncio (``_client``), in this loop
+or on a thread of its own when this is Trio (``_seam``); it reconnects by itself, for ever. Calls
+that wait for an answer are ``async``; calls that only send are not and return at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from naq.exceptions import NaqConnectionError
+from naq.nats.bulk import CONFLICT, Ingest, Pipelined
+from naq.nats.client import Client
+from naq.nats.exchange import ApiError, Gather, PubAck, Store, refused
+from naq.nats.exchange import Exchange as Request
+from naq.nats.locate import locate, redact
+from naq.nats.protocol import Message, Stored, Subscription
+from naq.nats.pull import Pull, PullHandle
+from naq.nats.seam import open_seam
+from naq.nats.streams import REQUEST_TIMEOUT, Reads
+from naq.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from naq.base.names import Names
+    from naq.nats.locate import Target
+    from naq.nats.seam import Seam
+
+__all__ = [
+    "CONFLICT",
+    "Connection",
+    "Message",
+    "PubAck",
+    "PullHandle",
+    "Stored",
+    "connect",
+    "current_connection",
+    "open_connection",
+    "use_connection",
+]
+
+STORE_TIMEOUT = 30.0
+"""Seconds a publish is tried for. Longer than an election in a cluster (6 s), shorter than the
+stream's duplicate window (2 min), so that a publish tried twice is stored once."""
+BATCH = 64
+"""Messages from which on a batch is worth its two round trips."""
+
+Envelope = tuple[str, bytes, "dict[str, str] | None"]
+
+
+T = TypeVar("T")
+
+_current: ContextVar[Connection | None] = ContextVar("naq_connection", default=None)
+
+
+def current_connection() -> Connection | None:
+    """Return the connection of the ``async with naq.connect()`` or job this code runs in."""
+    connection = _current.get()
+    return connection if connection is not None and connection.usable() else None
+
+
+def use_connection(connection: Connection) -> None:
+    """Make :func:`current_connection` return ``connection`` in this task and its children."""
+    _current.set(connection)
+
+
+class Clock(NamedTuple):
+    """What is known of the server's clock, in seconds of ours (monotonic)."""
+
+    offset: float
+    read_at: float
+
+
+class Connection(Reads):
+    """An open connection; made by :func:`connect`."""
+
+    def __init__(self, seam: Seam, client: Client, *, settings: Settings, target: Target) -> None:
+        self.settings = settings
+        self.target = target
+        self.names: Names = settings.names
+        self.open = True
+        self.given_url: str | None = None
+        """The url :func:`connect` was called with; None: it was found."""
+        self.declared: set[str] = set()
+        """Streams and consumers known to exist, so that each is asked for once."""
+        self.clock: Clock | None = None
+        """The server's clock, once somebody has read it."""
+        self._seam = seam
+        self._client = client
+
+    def forget(self, up: bool) -> None:
+        """After a reconnect: what was known of the server may not hold for this one.
+
+        It may be another one, its clock may differ, and streams in memory ended with it.
+        """
+        if up:
+            self.declared.clear()
+            self.clock = None
+
+    def set_clock(self, offset: float, read_at: float) -> None:
+        """Note the server's clock: its time less our monotonic one, and when that was read."""
+        self.clock = Clock(offset, read_at)
+
+    @property
+    def url(self) -> str:
+        """Where the server is, without credentials."""
+        return redact(self.target.url)
+
+    @property
+    def server_version(self) -> str:
+        """The server's version, ``2.15.1``."""
+        return self._client.server_version
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link at this moment."""
+        return self._client.connected
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of headers and body the server takes in one message."""
+        return self._client.max_payload
+
+    def usable(self) -> bool:
+        """Whether it is open and belongs to the event loop this code runs in."""
+        return self.open and self._seam.is_here()
+
+    # ---------------------------------------------------------------- sending
+
+    def publish(
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Send a core message: nobody stores it, nobody answers."""
+        self._seam.post(self._client.publish, subject, data, reply, headers)
+
+    def ack(self, reply: str, data: bytes = b"+ACK") -> None:
+        """Settle a delivery: ``+ACK``, ``-NAK {"delay": ns}`` or ``+TERM reason``."""
+        self._seam.post(self._client.ack, reply, data)
+
+    async def store(
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float = STORE_TIMEOUT,
+    ) -> PubAck:
+        """Publish into a stream and wait until it is stored.
+
+        It is sent again when the link breaks or no answer comes, so it must carry a message id or
+        a compare-and-set.
+
+        Args:
+            subject: a literal subject of a stream.
+            data: the body.
+            headers: NATS headers.
+            timeout: seconds to try for.
+
+        Raises:
+            PayloadTooLargeError: body and headers are more than the server takes; nothing was sent.
+            ServerRefusedError: the server's own error, for example a failed compare-and-set.
+            NaqConnectionError: no answer in time.
+        """
+        ack: PubAck = await self._seam.ask(self._start_store, subject, data, headers, timeout)
+        return ack
+
+    def _start_store(
+        self,
+        done: Callable[[Any], None],
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None,
+        timeout: float,
+    ) -> None:
+        self._client.exchanges.start(Store(done, subject, data, headers, timeout=timeout))
+
+    def store_soon(
+        self,
+        done: Callable[[PubAck | Exception], None],
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """:meth:`store` without waiting: ``done`` gets the answer, or what went wrong."""
+        over_there = self._seam.delivering(done)
+        self._seam.post(self._start_store, over_there, subject, data, headers, STORE_TIMEOUT)
+
+    async def store_many(
+        self,
+        items: Sequence[T],
+        make: Callable[[T], Envelope],
+        *,
+        fresh: bool = False,
+        timeout: float = STORE_TIMEOUT,
+    ) -> list[PubAck | Exception]:
+        """:meth:`store` for many at once, in order.
+
+        Args:
+            items: what the messages are made of.
+            make: makes subject, body and headers of one; called when its turn comes, while earlier
+                ones are under way, perhaps in another thread and more than once. Must not raise.
+            fresh: the messages' ids are new, so none can be a duplicate; the fastest way is taken.
+            timeout: seconds to try for with each.
+
+        Returns one answer or exception for each; raises nothing itself.
+        """
+        bulk: Ingest[T] | Pipelined[T]
+        if fresh and len(items) >= BATCH:
+            bulk = Ingest(self._client, self._seam.loop, items, make, timeout=timeout)
+        else:
+            bulk = Pipelined(self._client, items, make, timeout=timeout)
+        answers: list[PubAck | Exception] = await self._seam.ask(bulk.start)
+        return answers
+
+    # ----------------------------------------------------------------- asking
+
+    async def request(
+        self, subject: str, data: bytes = b"", *, timeout: float = REQUEST_TIMEOUT
+    ) -> Message:
+        """Ask something that may be asked twice, and wait for the answer.
+
+        Raises:
+            NaqConnectionError: no answer in time.
+        """
+        reply: Message = await self._seam.ask(self._start_request, subject, data, timeout, True)
+        return reply
+
+    async def ask(self, subject: str, data: bytes = b"", *, timeout: float) -> Message | None:
+        """Ask whoever feels addressed, once; None when nobody listens or answers in time."""
+        try:
+            reply: Message | None = await self._seam.ask(
+                self._start_request, subject, data, timeout, False
+            )
+        except NaqConnectionError:
+            return None
+        return reply
+
+    def _start_request(
+        self, done: Callable[[Any], None], subject: str, data: bytes, timeout: float, repeat: bool
+    ) -> None:
+        self._client.exchanges.start(
+            Request(done, subject, data, None, timeout=timeout, repeat=repeat)
+        )
+
+    async def gather(
+        self,
+        subject: str,
+        data: bytes = b"",
+        *,
+        timeout: float,
+        enough: Callable[[list[Message]], bool] = lambda _: False,
+    ) -> list[Message]:
+        """Ask everybody; return the answers once they are ``enough``, or when time is up."""
+        replies: list[Message] = await self._seam.ask(
+            self._start_gather, subject, data, timeout, enough
+        )
+        return replies
+
+    def _start_gather(
+        self,
+        done: Callable[[Any], None],
+        subject: str,
+        data: bytes,
+        timeout: float,
+        enough: Callable[[list[Message]], bool],
+    ) -> None:
+        self._client.exchanges.start(Gather(done, subject, data, timeout=timeout, enough=enough))
+
+    async def api(self, subject: str, body: object = None) -> dict[str, Any]:
+        """Call JetStream's API (``$JS.API.`` is put before ``subject``) and return its answer.
+
+        Raises:
+            ServerRefusedError: its error.
+            NaqConnectionError: no answer in time.
+        """
+        data = b"" if body is None else msgspec.json.encode(body)
+        reply = await self.request(f"$JS.API.{subject}", data)
+        answer: dict[str, Any] = msgspec.json.decode(reply.data)
+        if "error" in answer:
+            raise refused(subject, msgspec.convert(answer["error"], ApiError))
+        return answer
+
+    # -------------------------------------------------------------- listening
+
+    @contextmanager
+    def subscription(
+        self, subject: str, on_messages: Callable[[list[Message]], None]
+    ) -> Iterator[None]:
+        """Call ``on_messages`` with each list of messages that arrive on ``subject``.
+
+        Messages sent by anyone after the next answer from the server are heard.
+        """
+        listener = Subscription(subject, self._seam.delivering(on_messages), self._seam.loop)
+        self._seam.post(self._client.subscribe, listener)
+        try:
+            yield
+        finally:
+            self._seam.post(self._client.unsubscribe, listener)
+
+    @contextmanager
+    def link_listener(self, listener: Callable[[bool], None]) -> Iterator[None]:
+        """Call ``listener(True)`` after every reconnect, ``listener(False)`` at every loss."""
+        over_there = self._seam.delivering(listener)
+        self._seam.post(self._client.on_link, over_there)
+        try:
+            yield
+        finally:
+            self._seam.post(self._client.off_link, over_there)
+
+    def pull(
+        self,
+        stream: str,
+        consumer: str,
+        *,
+        on_jobs: Callable[[list[Message]], None],
+        on_lost: Callable[[int], None],
+    ) -> PullHandle:
+        """Prepare to pull from a consumer; see :class:`naq.nats.pull.Pull`."""
+        pull = Pull(
+            self._client,
+            self._seam.loop,
+            stream=stream,
+            consumer=consumer,
+            on_jobs=self._seam.delivering(on_jobs),
+            on_lost=self._seam.delivering(on_lost),
+        )
+        self._seam.post(pull.start)
+        return PullHandle(pull, self._seam)
+
+
+@asynccontextmanager
+async def connect(
+    nats_url: str | None = None,
+    *,
+    settings: Settings | None = None,
+    name: str = "naq",
+) -> AsyncIterator[Connection]:
+    """Connect to NATS; ``async with naq.connect() as connection``.
+
+    Inside the block :class:`naq.Queue` and the module functions use this connection unless they
+    are told otherwise.
+
+    Args:
+        nats_url: where the server is; None looks where docs/guide.md says.
+        settings: instead of the environment's.
+        name: shown in the server's monitoring.
+
+    Raises:
+        NaqConnectionError: no server there, credentials refused, too old, or no JetStream.
+        ConfigurationError: the url or a setting cannot be used.
+    """
+    settings = settings or Settings.from_env()
+    client = Client(locate(nats_url, settings), name=name)
+    async with open_seam(client) as seam:
+        connection = Connection(seam, client, settings=settings, target=client.target)
+        connection.given_url = nats_url
+        await _require_jetstream(connection)
+        token = _current.set(connection)
+        try:
+            with connection.link_listener(connection.forget):
+                yield connection
+        finally:
+            connection.open = False
+            try:
+                _current.reset(token)
+            except ValueError:  # left in another context than entered (a fixture, a generator)
+                _current.set(None)
+
+
+async def _require_jetstream(connection: Connection) -> None:
+    reply = await connection.ask("$JS.API.INFO", timeout=REQUEST_TIMEOUT)
+    if reply is not None:
+        answer = msgspec.json.decode(reply.data)
+        if "error" not in answer:
+            return
+        raise NaqConnectionError(
+            f"JetStream at {connection.url} refuses: {answer['error'].get('description', answer)}"
+        )
+    raise NaqConnectionError(
+        f"the NATS server at {connection.url} runs without JetStream; start it with -js"
+    )
+
+
+@asynccontextmanager
+async def open_connection(
+    nats_url: str | None = None,
+    *,
+    given: Connection | None = None,
+    settings: Settings | None = None,
+) -> AsyncIterator[Connection]:
+    """Yield a connection: the given one, the surrounding one, or a new one for this block."""
+    if given is None and nats_url is None:
+        given = current_connection()
+    if given is not None:
+        yield given
+        return
+    async with connect(nats_url, settings=settings) as connection:
+        yield connection

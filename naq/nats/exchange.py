@@ -1,0 +1,307 @@
+"""Messages that wait for an answer: stores, requests, questions to everybody.
+
+All answers of a connection come to one inbox; the last token of the subject says which exchange
+an answer belongs to. A *store* is JetStream's acknowledged publish: it is sent again after a
+reconnect, without an answer, or while the stream has no leader (503), until its deadline. Sending
+twice is safe because every store carries a compare-and-set or a message id.
+
+(nats-py's own ``publish_async`` never resolves on an error reply nor on a lost one, and a
+``Future`` and timer per message cost more than the message.)
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naq.base import backoff as _backoff
+from naq.exceptions import NaqConnectionError, PayloadTooLargeError, ServerRefusedError
+from naq.nats.protocol import encode
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+    from contextvars import Context
+
+    from naq.nats.protocol import Message
+
+__all__ = [
+    "ApiError",
+    "Exchange",
+    "Exchanges",
+    "Gather",
+    "PubAck",
+    "Store",
+    "refused",
+]
+
+RESEND_AFTER = 2.5
+"""Seconds without an answer after which a message is sent again."""
+HEADER_ROOM = 4096
+"""Bytes no headers of naq's ever reach; messages that are that much below the limit fit."""
+TICK = 0.1
+"""Seconds between looks at unanswered messages, while there are any."""
+
+# JetStream errors that pass by themselves: no leader, no quorum, a write to the subject in flight.
+_TRANSIENT = frozenset({10008, 10009, 10164})
+_NO_RESPONDERS = "503"
+
+
+class ApiError(msgspec.Struct):
+    """How JetStream words an error."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class PubAck(msgspec.Struct, gc=False):
+    """JetStream's answer to a publish: where it is stored, and whether it already was."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: ApiError | None = None
+
+
+_decode_puback = msgspec.json.Decoder(PubAck).decode
+
+
+def refused(what: str, error: ApiError) -> ServerRefusedError:
+    """Make the exception for an error the server answered with."""
+    return ServerRefusedError(
+        f"{what}: the server refused: {error.description} ({error.err_code})",
+        code=error.err_code,
+        description=error.description,
+    )
+
+
+class Exchange:
+    """One message out, and what to do with its answer."""
+
+    __slots__ = (
+        "attempts",
+        "data",
+        "deadline",
+        "done",
+        "due",
+        "headers",
+        "queued",
+        "repeat",
+        "subject",
+        "table",
+        "token",
+    )
+
+    def __init__(
+        self,
+        done: Callable[[Any], None],
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None,
+        *,
+        timeout: float,
+        repeat: bool = True,
+    ) -> None:
+        self.done = done
+        self.subject = subject
+        self.data = data
+        self.headers = headers
+        self.deadline = time.monotonic() + timeout
+        self.repeat = repeat
+        self.attempts = 0
+        self.due = 0.0
+        self.queued = True
+        self.token = ""
+        self.table: Exchanges
+
+    def encode(self) -> bytes:
+        """Return it as it is sent; the writer's turn."""
+        self.queued = False
+        self.due = time.monotonic() + RESEND_AFTER
+        reply = f"{self.table.inbox}.{self.token}"
+        return encode(self.subject, reply, self.headers, self.data)
+
+    def finish(self, value: Any) -> None:
+        """End it, once."""
+        if self.table.pending.pop(self.token, None) is not None:
+            self.done(value)
+
+    def again(self) -> None:
+        """Send it again, a little later each time."""
+        self.due = time.monotonic() + _backoff.exponential(
+            self.attempts, initial=0.05, maximum=2.0, jitter=0.3
+        )
+        self.attempts += 1
+
+    def answered(self, message: Message) -> None:
+        """Take an answer."""
+        if message.status != _NO_RESPONDERS:
+            self.finish(message)
+        elif self.repeat:
+            self.again()
+        else:
+            self.finish(None)
+
+    def expired(self, connected: bool) -> None:
+        """Its time is up."""
+        why = "no answer in time" if connected else "not connected to NATS"
+        self.finish(NaqConnectionError(f"{self.subject}: {why}"))
+
+
+class Store(Exchange):
+    """An acknowledged publish; ``done`` gets a :class:`PubAck` or an exception."""
+
+    __slots__ = ()
+
+    def answered(self, message: Message) -> None:
+        """Take the answer."""
+        if message.status == _NO_RESPONDERS:
+            self.again()
+            return
+        try:
+            ack = _decode_puback(message.data)
+        except msgspec.MsgspecError as exc:
+            self.finish(NaqConnectionError(f"{self.subject}: answer not understood: {exc}"))
+            return
+        if ack.error is None:
+            self.finish(ack)
+        elif ack.error.err_code in _TRANSIENT:
+            self.again()
+        else:
+            self.finish(refused(f"publish to {self.subject}", ack.error))
+
+
+class Gather(Exchange):
+    """A question to everybody; ``done`` gets the answers once enough, or when time is up."""
+
+    __slots__ = ("enough", "replies")
+
+    def __init__(
+        self,
+        done: Callable[[Any], None],
+        subject: str,
+        data: bytes,
+        *,
+        timeout: float,
+        enough: Callable[[list[Message]], bool],
+    ) -> None:
+        super().__init__(done, subject, data, None, timeout=timeout, repeat=False)
+        self.enough = enough
+        self.replies: list[Message] = []
+
+    def answered(self, message: Message) -> None:
+        """Take one of several answers."""
+        if message.status == _NO_RESPONDERS:
+            self.finish(self.replies)
+            return
+        self.replies.append(message)
+        if self.enough(self.replies):
+            self.finish(self.replies)
+
+    def expired(self, connected: bool) -> None:  # noqa: ARG002
+        """Fail: the time for an answer is over."""
+        self.finish(self.replies)
+
+
+class Exchanges:
+    """All exchanges of one connection that have no answer yet."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        context: Context,
+        queue: Callable[[Exchange], None],
+        connected: Callable[[], bool],
+    ) -> None:
+        """Make an empty table.
+
+        Args:
+            loop: where everything here runs.
+            context: in which it runs.
+            queue: hands a message to the writer.
+            connected: whether there is a link now.
+        """
+        self.inbox = ""
+        self.max_payload = 1_048_576
+        self.pending: dict[str, Exchange] = {}
+        self._loop = loop
+        self._context = context
+        self._queue = queue
+        self._connected = connected
+        self._counter = 0
+        self._ticking = False
+
+    def start(self, exchange: Exchange) -> None:
+        """Send ``exchange`` and wait for its answer."""
+        problem = self._too_large(exchange)
+        if problem is not None:
+            exchange.done(problem)
+            return
+        self._counter += 1
+        exchange.token = token = str(self._counter)
+        exchange.table = self
+        self.pending[token] = exchange
+        self._queue(exchange)
+        if not self._ticking:
+            self._ticking = True
+            self._loop.call_later(TICK, self._tick, context=self._context)
+
+    def on_replies(self, messages: list[Message]) -> None:
+        """Give each answer to its exchange; late ones have none and are dropped."""
+        cut = len(self.inbox) + 1
+        pending = self.pending
+        for message in messages:
+            exchange = pending.get(message.subject[cut:])
+            if exchange is not None:
+                exchange.answered(message)
+
+    def to_send_again(self) -> Iterator[Exchange]:
+        """After a reconnect: what has to be sent, in its old order."""
+        for exchange in self.pending.values():
+            if exchange.queued or exchange.repeat:
+                exchange.queued = True
+                yield exchange
+
+    def link_lost(self) -> None:
+        """End what was sent, is not sent again, and so never gets its answer."""
+        for exchange in list(self.pending.values()):
+            if not (exchange.queued or exchange.repeat):
+                exchange.expired(connected=False)
+
+    def fail_all(self, error: Exception) -> None:
+        """End everything with ``error``."""
+        for exchange in list(self.pending.values()):
+            exchange.finish(error)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        connected = self._connected()
+        for exchange in list(self.pending.values()):
+            if now >= exchange.deadline:
+                exchange.expired(connected)
+            elif exchange.repeat and not exchange.queued and connected and now >= exchange.due:
+                exchange.queued = True
+                self._queue(exchange)
+        self._ticking = bool(self.pending)
+        if self._ticking:
+            self._loop.call_later(TICK, self._tick)
+
+    def _too_large(self, exchange: Exchange) -> PayloadTooLargeError | None:
+        size = len(exchange.data)
+        if size <= self.max_payload - HEADER_ROOM:
+            return None
+        for name, value in (exchange.headers or {}).items():
+            size += len(name) + len(value) + 4
+        size += 12  # "NATS/1.0" CRLF, CRLF
+        if size <= self.max_payload:
+            return None
+        return PayloadTooLargeError(
+            f"{exchange.subject}: {size} bytes are more than the {self.max_payload} the server "
+            "takes in one message; pass a reference to the data, or raise its max_payload",
+            size=size,
+            limit=self.max_payload,
+        )

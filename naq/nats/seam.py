@@ -1,0 +1,234 @@
+"""Where AnyIO code meets the asyncio client: in one loop, or across two threads.
+
+Under asyncio the client lives in the caller's loop and a call is a call (:class:`DirectSeam`).
+Under Trio it lives on an asyncio loop (uvloop where there is one) on a thread owned by the
+connection's ``async with`` (:class:`ThreadSeam`).
+
+**What crosses is coalesced.** Each direction is a :class:`Mailbox`: calls are appended to a deque,
+and only the first one since the last delivery wakes the other side, which then takes all there
+are. Under load a wake-up, the expensive part (a write to a pipe and a switch of threads), is
+shared by dozens of jobs; when idle nothing is delayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from anyio.abc import TaskStatus
+
+    from naq.nats.client import Client
+
+__all__ = ["Seam", "on_trio", "open_seam"]
+
+
+class Seam(Protocol):
+    """How the caller's side and the client's side call each other."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def post(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call ``function`` on the client's side; from the caller's side, without waiting."""
+
+    def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return what, called on the client's side, calls ``function`` on the caller's side."""
+
+    def is_here(self) -> bool:
+        """Whether the code that asks runs on the caller's side."""
+
+    async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call ``function(done, *args)`` on the client's side and wait for ``done(value)``.
+
+        Returns the value, or raises it when it is an exception.
+        """
+
+
+class Mailbox:
+    """Calls on their way to another thread; one wake-up for as many as have gathered."""
+
+    __slots__ = ("_armed", "_calls", "_wake")
+
+    def __init__(self, wake: Callable[[Callable[[], None]], object]) -> None:
+        self._calls: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._armed = False
+        self._wake = wake
+
+    def post(self, function: Callable[..., Any], *args: Any) -> None:
+        """Have ``function(*args)`` called over there."""
+        self._calls.append((function, args))
+        if not self._armed:
+            self._armed = True
+            self._wake(self._deliver)
+
+    def _deliver(self) -> None:
+        # Disarmed before taking: a call appended from now on wakes us again, at worst for nothing.
+        self._armed = False
+        calls = self._calls
+        for _ in range(len(calls)):
+            function, args = calls.popleft()
+            function(*args)
+
+
+class DirectSeam:
+    """Both sides are the same asyncio loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+
+    def post(self, function: Callable[..., Any], *args: Any) -> None:
+        function(*args)
+
+    def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
+        return function
+
+    def is_here(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        future = self.loop.create_future()
+
+        def done(value: Any) -> None:
+            if not future.done():
+                future.set_result(value)
+
+        function(done, *args)
+        value = await future
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+class ThreadSeam:
+    """The caller's side is Trio, the client's an asyncio loop on another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, token: Any) -> None:
+        """Make the seam; called on the client's side, whose context its calls run in.
+
+        Without a context of its own a callback would run in that of the Trio task that posted it,
+        and AnyIO would take the asyncio loop for Trio.
+        """
+        self.loop = loop
+        self.post = Mailbox(partial(loop.call_soon_threadsafe, context=copy_context())).post
+        self._deliver = Mailbox(token.run_sync_soon).post
+        self._token = token
+
+    def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
+        return partial(self._deliver, function)
+
+    def is_here(self) -> bool:
+        import trio  # noqa: PLC0415
+
+        return trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token
+
+    async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
+        import outcome  # noqa: PLC0415
+        import trio  # noqa: PLC0415
+
+        lowlevel = trio.lowlevel
+        sleeper: list[Any] = [lowlevel.current_task()]
+
+        def wake(value: Any) -> None:
+            if sleeper:
+                lowlevel.reschedule(sleeper.pop(), outcome.Value(value))
+
+        def abort(_: object) -> Any:
+            sleeper.clear()
+            return lowlevel.Abort.SUCCEEDED
+
+        self.post(function, self.delivering(wake), *args)
+        value = await lowlevel.wait_task_rescheduled(abort)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+@asynccontextmanager
+async def open_seam(client: Client) -> AsyncIterator[Seam]:
+    """Run ``client`` where asyncio is; yield the seam to it once it is connected.
+
+    An exception of the block comes out as it is, not wrapped in a group.
+
+    Raises:
+        NaqConnectionError: the client cannot connect.
+    """
+    serve = _serve_on_a_thread if on_trio() else _serve_here
+    error: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            seam = await tasks.start(serve, client, name="naq connection")
+            try:
+                yield seam
+            finally:
+                seam.post(client.close)
+        except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
+            error = exc
+    if error is not None:
+        raise error
+
+
+def on_trio() -> bool:
+    """Whether the current task runs on Trio."""
+    trio = sys.modules.get("trio")  # asyncio programs need not import it to be told apart
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+# The next two report readiness through _Started, once the client is connected.
+async def _serve_here(  # noqa: ASYNC128
+    client: Client, *, task_status: TaskStatus[Seam]
+) -> None:
+    await client.run(task_status=_Started(task_status.started, DirectSeam))
+
+
+async def _serve_on_a_thread(  # noqa: ASYNC128
+    client: Client, *, task_status: TaskStatus[Seam]
+) -> None:
+    """Run the client's loop in a thread; it ends when the client is closed.
+
+    The thread cannot be cancelled; whoever leaves the block closes the client, and closing is
+    bounded (``_client.CLOSE_TIMEOUT``).
+    """
+    import trio  # noqa: PLC0415
+
+    token = trio.lowlevel.current_trio_token()
+
+    def started(seam: Seam) -> None:
+        token.run_sync_soon(task_status.started, seam)
+
+    status = _Started(started, partial(ThreadSeam, token=token))
+    run_loop = partial(
+        anyio.run,
+        partial(client.run, task_status=status),
+        backend="asyncio",
+        backend_options={"use_uvloop": find_spec("uvloop") is not None},
+    )
+    await anyio.to_thread.run_sync(run_loop, limiter=anyio.CapacityLimiter(1))
+
+
+class _Started:
+    """A task status for :meth:`Client.run` that makes the seam once there is a loop."""
+
+    def __init__(
+        self,
+        started: Callable[[Seam], None],
+        make: Callable[[asyncio.AbstractEventLoop], Seam],
+    ) -> None:
+        self._started = started
+        self._make = make
+
+    def started(self, value: object = None) -> None:  # noqa: ARG002 - a task status has it
+        self._started(self._make(asyncio.get_running_loop()))

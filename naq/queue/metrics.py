@@ -1,0 +1,245 @@
+"""All queues, workers and schedules as numbers that Prometheus collects: one scrape, one text.
+
+They are the server's, the same wherever they are asked for; so one place is to be scraped, not all.
+
+Numbers as Prometheus reads them: what the metrics of queues and of one process share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+
+from naq.base.version import __version__
+from naq.exceptions import SerializationError
+from naq.jobs import presence
+from naq.jobs.codec import Codec
+from naq.jobs.layout import ensure_streams
+from naq.nats.streams import Followed
+from naq.queue.admin import Counts, list_queues
+from naq.queue.counters import totals
+from naq.queue.tally import BOUNDS_MS, WAIT_BOUNDS_MS
+from naq.schedules.records import Records
+from naq.schedules.schedule import ScheduleStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from prometheus_client.core import Metric
+
+    from naq.jobs.presence import WorkerInfo
+    from naq.nats.connection import Connection, Stored
+    from naq.queue.admin import QueueStats
+    from naq.queue.tally import Totals
+
+__all__ = [
+    "CONTENT_TYPE",
+    "QueueMetrics",
+    "build_info",
+    "counter",
+    "gauge",
+    "jobs",
+    "process",
+    "queue_metrics",
+    "text",
+]
+
+_QUEUES: Sequence[tuple[str, str, Callable[[QueueStats], float]]] = (
+    ("naq_queue_depth", "Jobs nobody has taken yet.", lambda s: s.depth),
+    (
+        "naq_queue_oldest_age_seconds",
+        "Since when the oldest job waits or runs; 0 if there is none.",
+        lambda s: s.oldest_age_s or 0,
+    ),
+    ("naq_queue_running", "Jobs that workers hold.", lambda s: s.running),
+    ("naq_queue_delayed", "Jobs that wait for their time.", lambda s: s.delayed),
+    ("naq_queue_paused", "1 if no jobs are given to workers.", lambda s: s.paused),
+    ("naq_dead_letters", "Dead letters that are kept.", lambda s: s.dead),
+)
+
+_WORKER_STATUS = ("idle", "busy", "paused", "draining", "unresponsive")
+
+
+async def queue_metrics(connection: Connection) -> str:
+    """Return all numbers of the queue in Prometheus' text format.
+
+    Raises:
+        NaqConnectionError: the server cannot be reached.
+    """
+    return text([build_info(), *await QueueMetrics(connection).collect()])
+
+
+class QueueMetrics:
+    """All numbers of the queue; to be kept by whoever collects them again and again."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._schedules = _Schedules(connection)
+        self._counts = Counts()
+
+    async def collect(self) -> list[Metric]:
+        """Return them as they are now.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached.
+        """
+        queues = await list_queues(self._connection, self._counts)
+        counted = await totals(self._connection)
+        everyone = await presence.list_all(self._connection)
+        schedules = await self._schedules.count()
+        return [
+            *(
+                gauge(name, help_, ["queue"], [([s.queue], value(s)) for s in queues])
+                for name, help_, value in _QUEUES
+            ),
+            *jobs("naq_", counted.values()),
+            *_processes(everyone),
+            gauge(
+                "naq_schedules",
+                "Schedules by status.",
+                ["status"],
+                [([status.value], schedules.get(status, 0)) for status in ScheduleStatus],
+            ),
+        ]
+
+
+class _Schedules:
+    """How many schedules there are of each status; that stands in the record only."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, names = connection, connection.names
+        self._records = Records(connection, Codec.from_settings(connection.settings))
+        self._all = Followed(connection, names.jobs_stream, names.schedule("*"), self._status)
+
+    async def count(self) -> Mapping[ScheduleStatus, int]:
+        """Return the numbers; raises NaqConnectionError if the server cannot be reached."""
+        await ensure_streams(self._connection)
+        return Counter(await self._all.look())
+
+    def _status(self, stored: Stored) -> ScheduleStatus:
+        try:
+            return self._records.open(stored).status
+        except SerializationError:
+            return ScheduleStatus.FAILED  # as in lists of schedules
+
+
+def _processes(everyone: list[WorkerInfo]) -> Iterator[Metric]:
+    workers = [info for info in everyone if info.kind == "worker"]
+    status = Counter(info.status for info in workers)
+    yield gauge(
+        "naq_workers",
+        "Workers by status.",
+        ["status"],
+        [([name], status[name]) for name in _WORKER_STATUS],
+    )
+    slots = sum(info.concurrency for info in workers if info.status != "unresponsive")
+    yield gauge("naq_workers_slots", "Jobs all workers can run at once.", [], [([], slots)])
+    schedulers = sum(info.kind == "scheduler" for info in everyone)
+    yield gauge("naq_schedulers", "Schedulers that are there.", [], [([], schedulers)])
+
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Collected:
+    """Numbers that are there already: prometheus-client asks a collector for them."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
+def text(metrics: Iterable[Metric]) -> str:
+    """Return metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(metrics))
+    return generate_latest(registry).decode()
+
+
+def gauge(
+    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
+    """Return a number that goes up and down."""
+    family = GaugeMetricFamily(name, help_, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def counter(
+    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
+    """Return a number that only goes up; ``name`` without its ``_total``."""
+    family = CounterMetricFamily(name, help_, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def build_info() -> Metric:
+    """Return which naq this is."""
+    family = InfoMetricFamily("naq_build", "Version of naq.")
+    family.add_metric([], {"version": __version__})
+    return family
+
+
+def process() -> list[Metric]:
+    """Return this process's memory, CPU and open files, by Prometheus' names (Linux only)."""
+    return list(ProcessCollector(registry=None).collect())
+
+
+_COUNTED: Sequence[tuple[str, str, Callable[[Totals], int]]] = (
+    (
+        "processed",
+        "Jobs that ended, with a value or for good without one.",
+        lambda t: t.done + t.failed,
+    ),
+    ("failed", "Jobs that ended without a value, for good.", lambda t: t.failed),
+    ("retried", "Attempts that failed and were followed by another.", lambda t: t.retried),
+    ("dead", "Dead letters made.", lambda t: t.dead),
+)
+
+
+def jobs(prefix: str, found: Iterable[Totals]) -> Iterable[Metric]:
+    """Yield what happened to jobs, per queue; the names begin with ``prefix``."""
+    found = list(found)
+    for name, help_, number in _COUNTED:
+        samples = [([one.queue], number(one)) for one in found]
+        yield counter(f"{prefix}jobs_{name}", help_, ["queue"], samples)
+    run = HistogramMetricFamily(
+        f"{prefix}job_run_seconds", "How long attempts ran.", labels=["queue"]
+    )
+    waits = HistogramMetricFamily(
+        f"{prefix}job_wait_seconds",
+        "From when jobs were due to their first start.",
+        labels=["queue"],
+    )
+    for one in found:
+        labels = [one.queue]
+        run.add_metric(labels, _cumulative(one.buckets, BOUNDS_MS), one.run_ms / 1000)
+        buckets = _cumulative(one.wait_buckets, WAIT_BOUNDS_MS)
+        waits.add_metric(labels, buckets, one.wait_ms / 1000)
+    yield run
+    yield waits
+
+
+def _cumulative(buckets: Sequence[int], bounds_ms: Sequence[int]) -> list[tuple[str, float]]:
+    """Return buckets as Prometheus has them: each includes the smaller ones."""
+    bounds = [*(str(bound / 1000) for bound in bounds_ms), "+Inf"]
+    found: list[tuple[str, float]] = []
+    number = 0
+    for bound, count in zip(bounds, buckets, strict=True):
+        number += count
+        found.append((bound, number))
+    return found

@@ -1,0 +1,310 @@
+"""A schedule: what is kept of it (:class:`ScheduleRecord`), what callers hold (:class:`Schedule`).
+
+``ScheduleRecord`` is the body of every message under ``naq.c``: what is to run, when, and how far
+it has come. Every change of it is one compare-and-set.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from naq.exceptions import ConfigurationError
+from naq.jobs.job import JobMessage, utc
+from naq.schedules.timing import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from naq.jobs.job import Job
+
+__all__ = [
+    "Schedule",
+    "ScheduleBackend",
+    "ScheduleRecord",
+    "ScheduleStatus",
+    "check_schedule_id",
+    "run_id",
+    "run_of",
+]
+
+_ID = re.compile(r"[!-)+,\-/-=?A-~]{1,96}")
+_RUN = re.compile(r"(.+)-\d{8}T\d{6}(_\d{3})?Z")
+
+
+class ScheduleStatus(StrEnum):
+    """Where a schedule is in its life."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """A schedule as it is stored. Times are seconds since the epoch, durations seconds.
+
+    ``job`` is what each run is made of; ``expires_in`` counts from a run's due time. ``cursor``:
+    everything due up to then is settled. ``next_at``: the next run is then, whatever the timing
+    says. ``next_run``: when it is due next, None if it is not active; it follows from the rest
+    (:meth:`timed`) and is kept so that a list of thousands needs no calendar. ``pending``: runs
+    that are decided and may not be queued yet. ``revision`` grows when the timing changes, so that
+    an alarm set before is known for what it is.
+    """
+
+    id: str
+    job: JobMessage
+    cron: str | None = None
+    interval: float | None = None
+    timezone: str = "UTC"
+    start: float | None = None
+    end: float | None = None
+    jitter: float = 0.0
+    repeat: int | None = None
+    misfire: str = "skip"
+    misfire_grace: float = 10.0
+    misfire_cap: int = 100
+    overlap: str = "allow"
+    expires_in: float | None = None
+    source: str = ""
+    created_at: float = 0.0
+    status: ScheduleStatus = ScheduleStatus.ACTIVE
+    error: str = ""
+    revision: int = 1
+    anchor: float = 0.0
+    cursor: float = 0.0
+    next_at: float | None = None
+    next_run: float | None = None
+    runs: int = 0
+    missed: int = 0
+    last_run: float | None = None
+    last_job: str = ""
+    pending: list[float] = []
+
+    @property
+    def timing(self) -> Timing:
+        """When it is due, apart from ``next_at``."""
+        return Timing(
+            cron=self.cron,
+            interval=self.interval,
+            timezone=self.timezone,
+            anchor=self.anchor,
+            start=self.start,
+            end=self.end,
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Whether the server alone can do it: no policy, and a pattern it understands."""
+        return (
+            self.repeat is None
+            and self.end is None
+            and not self.jitter
+            and self.misfire == "skip"
+            and self.overlap == "allow"
+            and self.timing.pattern is not None
+        )
+
+    def timed(self) -> ScheduleRecord:
+        """Return it with ``next_run`` as it follows from the rest."""
+        if self.status is not ScheduleStatus.ACTIVE:
+            due = None
+        else:
+            due = self.next_at if self.next_at is not None else self.timing.next(self.cursor)
+        return self if due == self.next_run else msgspec.structs.replace(self, next_run=due)
+
+    def definition(self) -> tuple[object, ...]:
+        """Return what makes it this schedule, without how far it has come."""
+        return (
+            msgspec.structs.replace(self.job, enqueued_at=0.0),
+            self.cron,
+            self.interval,
+            self.timezone,
+            self.start,
+            self.end,
+            self.jitter,
+            self.repeat,
+            self.misfire,
+            self.misfire_grace,
+            self.misfire_cap,
+            self.overlap,
+            self.expires_in,
+        )
+
+
+def check_schedule_id(schedule_id: object) -> str:
+    """Return ``schedule_id`` if it can be one.
+
+    Raises:
+        ConfigurationError: it is not 1 to 96 printable ASCII characters without ``.``, ``*``,
+            ``>``, ``@`` or white space.
+    """
+    if isinstance(schedule_id, str) and _ID.fullmatch(schedule_id):
+        return schedule_id
+    raise ConfigurationError(
+        f"schedule id {schedule_id!r} is not allowed: use 1 to 96 printable ASCII characters "
+        "other than '.', '*', '>', '@' and spaces"
+    )
+
+
+def run_id(schedule_id: str, due: float) -> str:
+    """Return the id of the run that is due then: ``sums-20261124T080000Z``."""
+    moment = datetime.fromtimestamp(round(due, 3), UTC)
+    thousandths = f"_{moment.microsecond // 1000:03}" if moment.microsecond else ""
+    return f"{schedule_id}-{moment:%Y%m%dT%H%M%S}{thousandths}Z"
+
+
+def run_of(job_id: str) -> str | None:
+    """Return the schedule a job's id says it is a run of, None if it does not look like one."""
+    found = _RUN.fullmatch(job_id)
+    return found[1] if found else None
+
+
+class ScheduleBackend(Protocol):
+    """What a :class:`Schedule` asks the layers above for."""
+
+    async def control(self, schedule_id: str, action: str, **changes: Any) -> ScheduleRecord:
+        """Do something to it and return what it is then."""
+
+    async def run_now(self, schedule_id: str) -> Job:
+        """Queue a run."""
+
+    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Run ``call()`` where the connection lives, from any thread."""
+
+
+class Schedule:
+    """A recurring job, as it was when last asked for. Every method asks the server.
+
+    Attributes:
+        record: everything known of it.
+    """
+
+    __slots__ = ("_backend", "record")
+
+    def __init__(self, record: ScheduleRecord, *, backend: ScheduleBackend) -> None:
+        self.record = record
+        self._backend = backend
+
+    def __repr__(self) -> str:
+        when = self.record.cron or f"every {self.record.interval:g} s"
+        return f"<Schedule {self.id} {self.function_name} {when} {self.status}>"
+
+    @property
+    def id(self) -> str:
+        """Its id, unique on the server."""
+        return self.record.id
+
+    @property
+    def queue(self) -> str:
+        """Name of the queue its runs go to."""
+        return self.record.job.queue
+
+    @property
+    def function_name(self) -> str:
+        """The function as ``module:qualname``."""
+        return self.record.job.function
+
+    @property
+    def status(self) -> ScheduleStatus:
+        """Active, paused, finished, cancelled, or failed."""
+        return self.record.status
+
+    @property
+    def next_run(self) -> datetime | None:
+        """When it is due next, in UTC; None if it is not active."""
+        return utc(self.record.next_run)
+
+    @property
+    def last_run(self) -> datetime | None:
+        """When its last run was due, in UTC; None before the first."""
+        return utc(self.record.last_run)
+
+    @property
+    def runs(self) -> int:
+        """How many runs were queued."""
+        return self.record.runs
+
+    async def refresh(self) -> Schedule:
+        """Ask for its present state; returns itself.
+
+        Raises:
+            JobNotFoundError: there is no such schedule (any more).
+            NaqConnectionError: the server cannot be reached.
+        """
+        return await self._do("refresh")
+
+    async def pause(self) -> Schedule:
+        """Queue no more runs until :meth:`resume`. Runs that are queued go on.
+
+        Raises:
+            ConfigurationError: it has ended.
+            JobNotFoundError: there is no such schedule.
+        """
+        return await self._do("pause")
+
+    async def resume(self) -> Schedule:
+        """End a pause; what was due meanwhile is not made up for. Raises as :meth:`pause`."""
+        return await self._do("resume")
+
+    async def cancel(self) -> Schedule:
+        """End it. It stays listed for as long as results are kept. Raises as :meth:`pause`."""
+        return await self._do("cancel")
+
+    async def reschedule(self, **changes: Any) -> Schedule:
+        """Change when it is due: ``cron``, ``interval``, ``repeat``, ``timezone``, ``next_run``.
+
+        ``next_run``, a datetime with a time zone, moves the next run only; an interval counts from
+        there.
+
+        Raises:
+            ConfigurationError: a value cannot be used, or it has ended.
+            JobNotFoundError: there is no such schedule.
+        """
+        return await self._do("reschedule", **changes)
+
+    async def run_now(self) -> Job:
+        """Queue a run now, beside the others: it does not count towards ``repeat``.
+
+        Raises:
+            JobNotFoundError: there is no such schedule.
+        """
+        return await self._backend.run_now(self.id)
+
+    async def _do(self, action: str, **changes: Any) -> Schedule:
+        self.record = await self._backend.control(self.id, action, **changes)
+        return self
+
+    def refresh_sync(self) -> Schedule:
+        """:meth:`refresh` for code without an event loop."""
+        return self._sync(self.refresh)
+
+    def pause_sync(self) -> Schedule:
+        """:meth:`pause` for code without an event loop."""
+        return self._sync(self.pause)
+
+    def resume_sync(self) -> Schedule:
+        """:meth:`resume` for code without an event loop."""
+        return self._sync(self.resume)
+
+    def cancel_sync(self) -> Schedule:
+        """:meth:`cancel` for code without an event loop."""
+        return self._sync(self.cancel)
+
+    def reschedule_sync(self, **changes: Any) -> Schedule:
+        """:meth:`reschedule` for code without an event loop."""
+        return self._sync(lambda: self.reschedule(**changes))
+
+    def run_now_sync(self) -> Job:
+        """:meth:`run_now` for code without an event loop."""
+        job: Job = self._backend.run_sync(self.run_now)
+        return job
+
+    def _sync(self, call: Callable[[], Awaitable[Schedule]]) -> Schedule:
+        changed: Schedule = self._backend.run_sync(call)
+        return changed

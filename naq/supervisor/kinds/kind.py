@@ -1,0 +1,271 @@
+"""What a type of service has to tell the supervisor about itself.
+
+The supervisor knows how to start, watch and stop; a :class:`Kind` knows what. ``naq/services.py``
+has the table of kinds that supervisor.toml may name; a program that uses :class:`Supervisor` itself
+may pass others.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from naq.base.text import fill
+from naq.exceptions import SupervisorError
+from naq.supervisor.model.board import Bell
+from naq.supervisor.model.spec import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+    from pathlib import Path
+
+    import trio
+
+    from naq.supervisor.kinds.schema import Key, Type
+    from naq.supervisor.model.spec import ServiceSpec
+
+__all__ = ["Kind", "Kinds", "Launch", "PauseSignals", "Project", "ReplicaContext", "Switch"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """The project a service belongs to.
+
+    Attributes:
+        directory: relative paths of the file are relative to it.
+        run_dir: ``.naq/run`` in it, mode 0700: sockets, locks, generated secrets.
+    """
+
+    name: str
+    directory: Path
+    run_dir: Path
+
+
+class Switch:
+    """Whether a task is to take nothing new (``naq pause``); what it has begun goes on.
+
+    Attributes:
+        on: whether it is paused.
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self._bell = Bell()
+
+    def turn(self, *, on: bool) -> None:
+        """Set it; for the supervisor."""
+        self.on = on
+        self._bell.ring()
+
+    async def wait(self, *, on: bool) -> None:
+        """Wait until the task is (not) paused."""
+        await self._bell.until(lambda: True if self.on is on else None)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSignals:
+    """What a program gets that can pause: never before it has said that it is ready."""
+
+    pause: int = signal.SIGUSR1
+    resume: int = signal.SIGUSR2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaContext:
+    """One replica about to run: what :meth:`Kind.launch` and :meth:`Kind.run` are given.
+
+    It is made anew for every run, so the environment is the current one.
+
+    Attributes:
+        service: the resolved service; the kind's own keys are in ``service.options``.
+        index: which replica, from 1.
+        incarnation: which run of this replica, from 1.
+        env: the complete environment a process would get.
+        say: prints a text as lines of this replica.
+        stopping: asked for once, by a task that wants to end in its own time: set when the service
+            is stopped, ``stop_timeout`` before it is cancelled. A task that never asks for it is
+            cancelled at once.
+        paused: for a task of a kind that can pause.
+    """
+
+    service: ServiceSpec
+    index: int
+    incarnation: int
+    project: Project
+    env: Mapping[str, str]
+    say: Callable[[str], None]
+    stopping: Callable[[], trio.Event]
+    paused: Switch = field(default_factory=Switch)
+
+    @property
+    def name(self) -> str:
+        """``service`` where there is one replica, else ``service.N``."""
+        return (
+            f"{self.service.name}.{self.index}" if self.service.replicas > 1 else self.service.name
+        )
+
+    @property
+    def port(self) -> int | None:
+        """The service's port plus the replicas before this one."""
+        return None if self.service.port is None else self.service.port + self.index - 1
+
+    @property
+    def cwd(self) -> Path:
+        """The absolute directory to run in."""
+        return self.project.directory / self.fill(self.service.cwd)
+
+    @property
+    def stdin(self) -> Path | None:
+        """The absolute path of the file it reads; None for nothing."""
+        written = self.service.stdin
+        return None if written == "null" else self.project.directory / self.fill(written)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What the templates of this replica stand for."""
+        fields: dict[str, object] = {
+            "service": self.service.name,
+            "replica": self.index,
+            "replicas": self.service.replicas,
+            "project": self.project.name,
+        }
+        if self.port is not None:
+            fields["port"] = self.port
+        return fields
+
+    def fill(self, template: str) -> str:
+        """Fill in ``{service}``, ``{replica}``, ``{replicas}``, ``{project}`` and ``{port}``."""
+        return fill(template, self.fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to run one replica as a process.
+
+    Attributes:
+        argv: program and arguments, templates filled in.
+        env: laid over ``ReplicaContext.env``; None unsets.
+        cwd: None means ``ReplicaContext.cwd``.
+        ready: waits until the service is ready, where the file does not say how to tell. May raise
+            :class:`OSError` or :class:`~naq.exceptions.NaqException`: the start has failed then.
+        lifeline: the program ends by itself when the descriptor named by ``NAQ_LIFELINE_FD`` comes
+            to its end (:func:`naq.supervisor.notify.lifeline_lost`), so nobody else has to ask it
+            to when the supervisor is gone.
+        reword: makes another line of each line the program prints, or None to leave it out.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str | None] = field(default_factory=lambda: _NOTHING)
+    cwd: Path | None = None
+    ready: Callable[[], Awaitable[None]] | None = None
+    lifeline: bool = False
+    reword: Callable[[bytes], bytes | None] | None = None
+
+
+class TaskStatus(Protocol):
+    """What a task calls when it is ready; the same shape as Trio's and AnyIO's."""
+
+    def started(self, value: Any = None, /) -> None:
+        """Say that the task is ready. ``value`` is ignored."""
+
+
+class Kind:
+    """A type of service. Subclasses override what they need; one object is made per supervisor.
+
+    Attributes:
+        name: what ``type`` says in the file.
+        runs: allowed values of ``run``; the first one is the default.
+        keys: the kind's own keys, in the same form as the common ones.
+        defaults: common keys in the form of the file, below ``[defaults]``.
+        last: others stand on it: it is stopped after all services it does not itself depend on.
+        single: there may be only one service of it.
+        table: name of a table of the file that is for this kind; one service of it comes of that,
+            by the same name.
+        table_type: what that table may hold.
+        tells_ready: it knows when its services are ready where the file says nothing.
+        pauses: ``naq pause`` means something to it: a process gets these signals, a task looks at
+            ``ReplicaContext.paused``. None: it cannot pause.
+    """
+
+    name: ClassVar[str]
+    runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS,)
+    keys: ClassVar[Mapping[str, Key]] = _NOTHING
+    defaults: ClassVar[Mapping[str, Any]] = _NOTHING
+    last: ClassVar[bool] = False
+    single: ClassVar[bool] = False
+    table: ClassVar[str | None] = None
+    table_type: ClassVar[Type | None] = None
+    tells_ready: ClassVar[bool] = False
+    pauses: ClassVar[PauseSignals | None] = None
+
+    @classmethod
+    def check_table(cls, entries: Any) -> Iterable[tuple[str, str]]:
+        """Yield ``(entry, problem)`` for what is wrong with entries of :attr:`table`."""
+        _ = entries
+        return ()
+
+    @classmethod
+    def imply(
+        cls,
+        entries: Any,  # noqa: ARG003
+        services: Mapping[str, Any],  # noqa: ARG003
+        directory: Path,  # noqa: ARG003
+    ) -> Mapping[str, Any] | None:
+        """Return the service that comes of :attr:`table`, as it would be written; None for none.
+
+        Args:
+            entries: the table; what it would be if it were empty, where it is not there.
+            services: the written table of services.
+            directory: the project's.
+        """
+        return None
+
+    @classmethod
+    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
+        """Yield ``(key, problem)`` for what no single key can know, such as a missing command."""
+        _ = service
+        return ()
+
+    def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
+        """Get ready before anything starts: choose a port, write a configuration.
+
+        Called again when a service of this kind is changed or added later: before it starts, with
+        it alone.
+
+        Args:
+            project: with its run directory, which exists.
+            services: those of this kind that are about to run.
+
+        Raises:
+            NaqException: the project cannot start.
+        """
+
+    def exports(self, service: ServiceSpec) -> Mapping[str, str]:
+        """Return variables for every other service, where neither file nor service sets them."""
+        _ = service
+        return _NOTHING
+
+    def launch(self, replica: ReplicaContext) -> Launch:  # noqa: ARG002 - for subclasses
+        """Say how to start a replica as a process; asked at every spawn.
+
+        Raises:
+            OSError, NaqException: it cannot be started now; counts as a failure with this text.
+        """
+        raise SupervisorError(f"type {self.name} does not run as a process")
+
+    async def run(
+        self,
+        replica: ReplicaContext,  # noqa: ARG002
+        *,
+        task_status: TaskStatus,  # noqa: ARG002
+    ) -> None:
+        """Run a replica as a task: call ``task_status.started()`` when ready, return when done."""
+        raise SupervisorError(f"type {self.name} does not run as a task")
+
+
+Kinds = Mapping[str, type[Kind]]

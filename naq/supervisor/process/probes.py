@@ -1,0 +1,127 @@
+"""One look at a service from outside: does its port, its url, or a command answer well."""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import trio
+
+from naq.supervisor.process.process import run_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
+    from naq.supervisor.model.spec import Readiness
+
+__all__ = ["look", "probe_for"]
+
+_MAX_ANSWER = 4096  # the status line is at its beginning
+_LONGEST = 3600.0  # the caller's timeout is what counts
+
+# No descriptor, no memory, no such command: that a probe cannot be made is no reason to restart
+# anything. Kubernetes has the same rule.
+_OUR_FAULT = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOENT, errno.EACCES}
+)
+
+
+class _AtOnce:
+    """How many probes may run a command at the same time, per event loop."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("probes")
+
+    def get(self) -> trio.CapacityLimiter:
+        try:
+            return self._limiter.get()
+        except LookupError:
+            self._limiter.set(trio.CapacityLimiter(self._limit))
+            return self._limiter.get()
+
+
+_AT_ONCE = _AtOnce(4)
+
+
+def probe_for(
+    spec: Readiness, target: tuple[str, ...], *, env: Mapping[str, str], cwd: Path
+) -> Callable[[], Awaitable[bool]]:
+    """Return the probe of ``spec``: True is a success; an OSError is as good as False.
+
+    Args:
+        spec: with ``probe`` one of http, tcp, exec.
+        target: its target with templates filled in.
+        env: environment of a command.
+        cwd: directory of a command.
+    """
+    match spec.probe:
+        case "tcp":
+            host, _, port = target[0].rpartition(":")
+            return partial(_tcp, host.strip("[]"), int(port))
+        case "http":
+            return partial(_http, target[0], spec.status)
+        case _:
+            return partial(_exec, target, env, cwd)
+
+
+async def _tcp(host: str, port: int) -> bool:
+    stream = await trio.open_tcp_stream(host, port)
+    await stream.aclose()
+    return True
+
+
+async def _http(url: str, status: tuple[int, int]) -> bool:
+    """GET ``url`` with HTTP/1.1 and look at the status line. Redirects are not followed."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    request = (
+        f"GET {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
+        "User-Agent: naq\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+    stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
+    if secure:
+        stream = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host)
+    async with stream:
+        await stream.send_all(request.encode("ascii", "replace"))
+        answer = b""
+        while b"\n" not in answer and len(answer) < _MAX_ANSWER:
+            chunk = await stream.receive_some(_MAX_ANSWER)
+            if not chunk:
+                break
+            answer += chunk
+    words = answer.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        return False
+    return status[0] <= int(words[1]) <= status[1]
+
+
+async def _exec(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> bool:
+    """Run a command; success is exit code 0. When time is up the whole of it is killed."""
+    async with _AT_ONCE.get():
+        done = await run_helper(argv, env=env, cwd=cwd, timeout=_LONGEST)
+    return done.code == 0
+
+
+async def look(probe: Callable[[], Awaitable[bool]], timeout: float) -> bool | None:
+    """Probe once: True, False, or None if the fault is ours and says nothing about the service.
+
+    Args:
+        probe: from :func:`probe_for`.
+        timeout: seconds; longer is a failure.
+    """
+    with trio.move_on_after(timeout):
+        try:
+            return await probe()
+        except OSError as exc:
+            return None if exc.errno in _OUR_FAULT else False
+        except trio.BrokenResourceError:
+            return False
+    return False

@@ -1,0 +1,178 @@
+"""One run of a replica as a process: the process, its output, and what is written down about it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from naq.supervisor.model.causes import Cause, Ending
+from naq.supervisor.output.hub import Pump
+from naq.supervisor.process.process import Command, Process, run_helper, spawn
+
+if TYPE_CHECKING:
+    from naq.supervisor.kinds.kind import PauseSignals, ReplicaContext
+    from naq.supervisor.output.hub import Reword, Source
+    from naq.supervisor.process.leftovers import StateFile
+
+__all__ = ["ProcessRun", "Run"]
+
+# What is left of the grace for the stop signal when stop_pre has used it up, seconds.
+_AFTER_PRE = 2.0
+
+
+class Run(Protocol):
+    """What the owner of a replica does with a run, whatever it runs as.
+
+    Attributes:
+        pid: of its process, None where it has none of its own.
+    """
+
+    pid: int | None
+
+    async def wait(self) -> Cause:
+        """Wait for its end and return how it ended."""
+
+    async def finish(self, grace: float, *, signal: int | None = None) -> Ending:
+        """End it if it still runs.
+
+        Args:
+            grace: seconds until it is killed.
+            signal: how to ask a process; None: as its service says, after ``stop_pre``.
+        """
+
+    def extend(self, until: float) -> None:
+        """Give it time until ``until``, monotonic seconds, if it is ending and asked for it."""
+
+    def hasten(self, until: float) -> None:
+        """Let a grace that has begun end at ``until``, monotonic seconds, at the latest."""
+
+    def signal(self, number: int) -> bool:
+        """Send a signal to its process; whether it has one."""
+
+    def pause(self, *, on: bool) -> None:
+        """Tell it to take nothing new, or to go on."""
+
+    def hurry(self) -> None:
+        """End the grace now."""
+
+    def destroy(self) -> None:
+        """Kill it and do not wait."""
+
+    async def close(self) -> str:
+        """Give back what it held, after :meth:`finish`; what a person should know about that."""
+
+
+class ProcessRun:
+    """A run as a process."""
+
+    def __init__(
+        self,
+        command: Command,
+        context: ReplicaContext,
+        *,
+        source: Source,
+        pumps: trio.Nursery,
+        state: StateFile,
+        lifeline: bool,
+        reword: Reword | None = None,
+        pauses: PauseSignals | None = None,
+    ) -> None:
+        """Start the process.
+
+        Args:
+            command: what to start.
+            context: whose it is, and how to stop it.
+            source: where its output goes.
+            pumps: the nursery for reading it, which outlives all services.
+            state: where to write down that it runs.
+            lifeline: it stops by itself when the supervisor is gone.
+            reword: what to make of each line it prints.
+            pauses: how to tell it to pause.
+
+        Raises:
+            SpawnError: it cannot be started.
+        """
+        spec = self._spec = context.service
+        self._source = source
+        self._state = state
+        self._pauses = pauses
+        self._env = command.env
+        self._cwd = command.cwd
+        self._pre = tuple(context.fill(word) for word in spec.stop_pre)
+        self._pre_scope = trio.CancelScope()
+        self._process: Process = spawn(command)
+        self.pid: int | None = self._process.pid
+        self._pump = Pump(self._process.output, source, reword)
+        pumps.start_soon(self._pump.run, name=f"naq log pump {context.name}")
+        self._key = (spec.name, context.index, self._process.pid)
+        state.add(
+            *self._key,
+            signal=0 if lifeline else spec.stop_signal,
+            timeout=spec.stop_timeout,
+            group=spec.kill_group,
+        )
+
+    async def wait(self) -> Cause:
+        """Wait for the exit of the process; members of its group may still run."""
+        return Cause.of_returncode(await self._process.wait())
+
+    async def finish(self, grace: float, *, signal: int | None = None) -> Ending:
+        """Stop what is left of the process and its group."""
+        end = trio.current_time() + grace
+        if signal is None and self._pre and self._process.returncode is None:
+            await self._run_pre(grace)
+            # Whatever it took, the process gets a moment for the signal itself.
+            grace = max(end - trio.current_time(), min(grace, _AFTER_PRE))
+        number = self._spec.stop_signal if signal is None else signal
+        return await self._process.finish(number, grace)
+
+    async def _run_pre(self, grace: float) -> None:
+        with trio.CancelScope(shield=True), self._pre_scope:  # bounded by the grace
+            try:
+                done = await run_helper(
+                    self._pre, env=self._env, cwd=self._cwd, timeout=grace, capture=True
+                )
+                problem = done.problem and f"{done.problem} {done.output}"
+            except OSError as exc:
+                problem = f"cannot be started: {exc.strerror}"
+            if problem:
+                self._source.say(f"stop_pre: {' '.join(problem.split())}")
+
+    def extend(self, until: float) -> None:
+        """Give it more time to stop."""
+        self._process.extend(until)
+
+    def hasten(self, until: float) -> None:
+        """Give it less time to stop."""
+        self._pre_scope.deadline = min(self._pre_scope.deadline, until)
+        self._process.hasten(until)
+
+    def signal(self, number: int) -> bool:
+        """Send a signal to the process alone, not to what it started."""
+        if self._process.returncode is not None:
+            return False
+        os.kill(self._process.pid, number)
+        return True
+
+    def pause(self, *, on: bool) -> None:
+        """Send the kind's signal."""
+        if self._pauses is not None:
+            self.signal(self._pauses.pause if on else self._pauses.resume)
+
+    def hurry(self) -> None:
+        """Kill what is left now."""
+        self._pre_scope.cancel()
+        self._process.hurry()
+
+    def destroy(self) -> None:
+        """Kill and do not wait."""
+        self._process.destroy()
+
+    async def close(self) -> str:
+        """Take the last lines of output and forget the process."""
+        self._state.remove(*self._key)
+        if await self._pump.drain():
+            return ""
+        return "its output is still held open by a process that left its group; not read any more"

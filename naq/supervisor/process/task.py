@@ -1,0 +1,234 @@
+"""One run of a service that lives in the supervisor's own process, kept from harming the others.
+
+Whatever a task does (raise, ``sys.exit()``, fail inside three nurseries) becomes a ``Cause`` here
+and goes no further. Only two things pass through: cancellation, which is the supervisor's, and
+KeyboardInterrupt, which is the user's.
+
+What services on the supervisor's own loop log: lines of theirs, as if they were processes.
+
+All of them share one interpreter, and so one root logger. Whose record it is says a context
+variable, which what a service starts inherits: its tasks, and the threads it sends work to.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import traceback
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from naq.supervisor.kinds.kind import Switch
+from naq.supervisor.model.causes import Cause, CauseKind, Ending
+from naq.supervisor.model.errors import leaves, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+__all__ = ["ServiceLog", "Started", "TaskRun", "guarded", "speaking"]
+
+# How long a cancelled task may take to clean up before the supervisor goes on without it, seconds.
+CANCEL_WAIT = 10.0
+
+
+class Started:
+    """The ``task_status`` a task gets. Trio's own would put it into the caller's cancellation."""
+
+    def __init__(self, on_started: Callable[[], object]) -> None:
+        self._on_started = on_started
+        self._called = False
+
+    def started(self, value: Any = None, /) -> None:  # noqa: ARG002 - nobody to give it to
+        """Say that the task is ready.
+
+        Raises:
+            RuntimeError: it was said before.
+        """
+        if self._called:
+            raise RuntimeError("task_status.started() was called twice")
+        self._called = True
+        self._on_started()
+
+
+async def guarded(fn: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> Cause:
+    """Run ``fn`` and return how it ended.
+
+    Args:
+        fn: what to run.
+        say: gets the traceback of a crash.
+    """
+    cause = Cause(kind=CauseKind.EXIT, code=0)
+    try:
+        await fn()
+    except* (trio.Cancelled, KeyboardInterrupt):
+        raise
+    except* SystemExit as group:
+        cause = _exit(next(leaves(group)), say)
+    except* BaseException as group:  # noqa: BLE001 - the one place where a service is isolated
+        say("".join(traceback.format_exception(_unwrapped(group))))
+        cause = Cause(kind=CauseKind.CRASH, code=1, message=summary(group))
+    return cause
+
+
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ``except*`` made a nameless group of, or the group that was raised."""
+    alone = len(group.exceptions) == 1 and not group.message
+    return group.exceptions[0] if alone else group
+
+
+def _exit(leaf: BaseException, say: Callable[[str], None]) -> Cause:
+    """Read ``sys.exit()`` as the interpreter does: nothing is 0, a text is printed and is 1."""
+    code = leaf.code if isinstance(leaf, SystemExit) else 1
+    if code is None:
+        return Cause(kind=CauseKind.EXIT, code=0)
+    if isinstance(code, int):
+        return Cause(kind=CauseKind.EXIT, code=code & 0xFF)
+    say(str(code))
+    return Cause(kind=CauseKind.EXIT, code=1)
+
+
+class TaskRun:
+    """A run as a task. The same shape as :class:`~naq.supervisor.process.run.ProcessRun`.
+
+    Attributes:
+        pid: None; it has no process of its own.
+        switch: tells it that it is paused.
+    """
+
+    pid: int | None = None
+
+    def __init__(self) -> None:
+        self.switch = Switch()
+        self._scope = trio.CancelScope()
+        self._grace = trio.CancelScope()
+        self._done = trio.Event()
+        self._stopping: trio.Event | None = None
+        self._cause = Cause(kind=CauseKind.EXIT, code=0, message="cancelled")
+
+    def stopping(self) -> trio.Event:
+        """Return the event that is set when the task is asked to stop; see ``ReplicaContext``."""
+        if self._stopping is None:
+            self._stopping = trio.Event()
+        return self._stopping
+
+    async def main(self, fn: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> None:
+        """Run ``fn`` to its end, whatever that is. Belongs in the nursery of its owner."""
+        try:
+            with self._scope, speaking(say):
+                self._cause = await guarded(fn, say)
+        finally:
+            self._done.set()
+
+    async def wait(self) -> Cause:
+        """Wait for the end of the task and return how it ended."""
+        await self._done.wait()
+        return self._cause
+
+    async def finish(self, grace: float, *, signal: int | None = None) -> Ending:
+        """End the task: ask, if it wants to be asked; then cancel.
+
+        Args:
+            grace: seconds between the two.
+            signal: for processes.
+        """
+        del signal
+        if self._stopping is not None:
+            self._stopping.set()
+            self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace)
+            with self._grace:
+                await self._done.wait()
+                return Ending.QUIET
+        self._scope.cancel()
+        with trio.move_on_after(CANCEL_WAIT):
+            await self._done.wait()
+            return Ending.QUIET if self._stopping is None else Ending.KILLED
+        return Ending.STUCK
+
+    def extend(self, until: float) -> None:
+        """Move the end of a grace that has begun to ``until``, monotonic seconds."""
+        if self._grace.deadline != math.inf and not self._grace.cancel_called:
+            self._grace.deadline = max(self._grace.deadline, until)
+
+    def hasten(self, until: float) -> None:
+        """Move the end of the grace, begun or to come, to ``until``, if it is earlier."""
+        self._grace.deadline = min(self._grace.deadline, until)
+
+    def pause(self, *, on: bool) -> None:
+        """Tell the task whether it is paused."""
+        self.switch.turn(on=on)
+
+    def signal(self, number: int) -> bool:  # noqa: ARG002
+        """Do nothing: a task has no process of its own."""
+        return False
+
+    def hurry(self) -> None:
+        """Cancel without waiting any longer."""
+        self._grace.cancel()
+
+    def destroy(self) -> None:
+        """Cancel without waiting for it to end."""
+        self._scope.cancel()
+
+    async def close(self) -> str:
+        """Give back what the run held: nothing."""
+        await trio.lowlevel.checkpoint()
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    say: Callable[[str], None]
+    token: trio.lowlevel.TrioToken
+    thread: int
+
+
+_speaker: ContextVar[_Speaker | None] = ContextVar("naq_speaker", default=None)
+
+
+@contextmanager
+def speaking(say: Callable[[str], None]) -> Iterator[None]:
+    """What is logged inside becomes lines of the service that ``say`` belongs to. On Trio."""
+    token = trio.lowlevel.current_trio_token()
+    before = _speaker.set(_Speaker(say, token, threading.get_ident()))
+    try:
+        yield
+    finally:
+        _speaker.reset(before)
+
+
+class ServiceLog(logging.Handler):
+    """Gives records to whose they are; warnings of nobody go where Python sends them by default."""
+
+    def __init__(self, make_formatter: Callable[[], logging.Formatter]) -> None:
+        """Make a handler.
+
+        Args:
+            make_formatter: called at the first record, as it may have much to import.
+        """
+        super().__init__()
+        self._make_formatter = make_formatter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Give a record to the service it was made in."""
+        speaker = _speaker.get()
+        if speaker is None:
+            if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+                logging.lastResort.handle(record)
+            return
+        if self.formatter is None:
+            self.formatter = self._make_formatter()
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - logging's own rule: a bad record harms nobody
+            self.handleError(record)
+            return
+        if threading.get_ident() == speaker.thread:
+            speaker.say(text)
+        else:
+            with suppress(trio.RunFinishedError):
+                speaker.token.run_sync_soon(speaker.say, text)

@@ -1,0 +1,278 @@
+"""The services of a running project, and everything that may be asked of them.
+
+The end of a project: every service once its dependents are gone, in bounded time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from naq.exceptions import NaqException
+from naq.supervisor.config.read import edges
+from naq.supervisor.model import graph
+from naq.supervisor.model.causes import Cause, CauseKind
+from naq.supervisor.model.errors import Refused
+from naq.supervisor.project.groups import GroupKeeper
+from naq.supervisor.project.roster import Roster
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+
+    from naq.supervisor.kinds.topology import Topology
+    from naq.supervisor.model.board import Status
+    from naq.supervisor.model.spec import ServiceSpec
+    from naq.supervisor.replica.host import Host
+    from naq.supervisor.replica.replica import Replica
+    from naq.supervisor.supervisor import Supervisor
+
+__all__ = ["Crew", "stop_all"]
+
+T = TypeVar("T")
+
+
+class Crew:
+    """Replicas with their owners, groups with their keepers.
+
+    Attributes:
+        roster: the replicas.
+        supervisor: whose they are.
+        busy: held by a reload or a scale, so that there is one at a time.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        host: Host,
+        owners: trio.Nursery,
+        keepers: trio.Nursery,
+        *,
+        own: Callable[[Replica], Awaitable[None]],
+    ) -> None:
+        self.supervisor = supervisor
+        self.host = host
+        self.busy = trio.Lock()
+        self.roster = Roster(host, owners, own=own, kind=supervisor.preparation.kind)
+        self._keepers_nursery = keepers
+        self._groups: dict[str, tuple[GroupKeeper, trio.CancelScope]] = {}
+
+    def begin(self) -> None:
+        """Start everything that is active."""
+        topology = self.supervisor.topology
+        for spec in topology.services.values():
+            self.roster.add(spec, wanted=topology.is_active(spec.name))
+        self.regroup(topology)
+        if not any(replica.status.active for replica in self.roster):
+            self.supervisor.all_ready.set()
+            self.supervisor.start_over.set()
+
+    def let_go(self) -> None:
+        """Let groups hold nobody any more: the project stops."""
+        for keeper, _ in self._groups.values():
+            keeper.release_all()
+
+    def regroup(self, topology: Topology) -> None:
+        """Have a keeper for each group as it is now."""
+        for name, (keeper, scope) in tuple(self._groups.items()):
+            if topology.groups.get(name) != keeper.spec:
+                scope.cancel()
+                keeper.release_all()
+                del self._groups[name]
+        for name, spec in topology.groups.items():
+            if name not in self._groups:
+                keeper = GroupKeeper(
+                    spec,
+                    self.roster,
+                    self.host.board,
+                    say=lambda text, level: self.host.hub.say(text, level=level),
+                    stop_project=self.supervisor.stop_because_of,
+                )
+                scope = trio.CancelScope()
+                self._groups[name] = (keeper, scope)
+                self._keepers_nursery.start_soon(self._keep, keeper, scope)
+
+    def failed(self, status: Status, delay: float, whole: bool) -> None:
+        """Tell the group of a replica that it has failed and is to be restarted."""
+        for keeper, _ in self._groups.values():
+            if status.service in keeper.spec.members:
+                keeper.failed(status, delay, whole=whole)
+
+    # ------------------------------------------------------------ operations
+
+    def start(self, replicas: Iterable[Replica], *, dependencies: bool) -> list[Replica]:
+        """Want replicas up; return all that were meant.
+
+        Raises:
+            Refused: a kind cannot get ready for them.
+        """
+        chosen = list(replicas)
+        if dependencies:
+            needed = graph.closure(edges(self.roster.specs), {r.spec.name for r in chosen})
+            for name in needed - {r.spec.name for r in chosen}:
+                chosen += self.roster.of(name)
+        self.prepare(replica.spec for replica in chosen)
+        for replica in chosen:
+            replica.start()
+        return chosen
+
+    def prepare(self, specs: Iterable[ServiceSpec]) -> None:
+        """Let kinds get ready.
+
+        Raises:
+            Refused: they cannot.
+        """
+        try:
+            self.supervisor.preparation.prepare(specs)
+        except NaqException as exc:
+            raise Refused("failed", str(exc)) from exc
+
+    async def restart(
+        self,
+        replicas: Sequence[Replica],
+        cause: Cause,
+        *,
+        parallel: int | None = None,
+        force: bool = False,
+    ) -> dict[str, str]:
+        """Restart replicas of one service, a few at a time; return problems by name.
+
+        Stops at the first that does not get ready: the others stay as they are.
+
+        Args:
+            replicas: those of one service.
+            cause: why, for the record.
+            parallel: how many at a time; None: all.
+            force: kill them instead of asking.
+        """
+        problems: dict[str, str] = {}
+        size = parallel or len(replicas) or 1
+        pending = list(replicas)
+        while pending and not problems:
+            batch, pending = pending[:size], pending[size:]
+            renewals = {replica: replica.restart(cause, force=force) for replica in batch}
+            for replica, renewal in renewals.items():
+                if problem := await renewal.wait():
+                    problems[replica.status.name] = problem
+        if problems and pending:
+            problems |= {r.status.name: "not restarted" for r in pending}
+        return problems
+
+    async def scale(self, name: str, number: int) -> None:
+        """Have ``number`` replicas of a service; those that go are gone when this returns."""
+        spec = self.roster.specs[name]
+        if number == spec.replicas:
+            return
+        scaled = replace(spec, replicas=number)
+        if number > spec.replicas:
+            self.prepare([scaled])
+            for replica in self.roster.grow(scaled, wanted=True):
+                replica.start()
+            for replica in self.roster.of(name):
+                if not replica.status.wanted:
+                    replica.start()
+        else:
+            await self.roster.shrink(scaled, Cause(kind=CauseKind.SCALE))
+
+    async def wait(self, replicas: Iterable[Replica], goal: str) -> dict[str, str]:
+        """Wait until replicas are as ``goal`` says; return why those that never will are not.
+
+        Args:
+            replicas: which.
+            goal: ``ready``, ``stopped`` or ``completed``.
+        """
+        chosen = list(replicas)
+        problems: dict[str, str] = {}
+        names = {replica.spec.name for replica in chosen}
+        look = partial(_look, chosen, goal, problems)
+        await self.host.board.wait(names, look)
+        return problems
+
+    async def perform(self, fn: Callable[[], Awaitable[T]]) -> T:
+        """Run ``fn`` to its end even if the caller is cancelled; the project's stop ends it.
+
+        Raises:
+            Refused: it was ended by that.
+        """
+        outcome: list[T] = []
+        problems: list[Exception] = []
+        over = trio.Event()
+
+        async def run() -> None:
+            try:
+                outcome.append(await fn())
+            except Exception as exc:  # noqa: BLE001 - raised where it was asked for, not here
+                problems.append(exc)
+            finally:
+                over.set()
+
+        self._keepers_nursery.start_soon(run)
+        await over.wait()
+        if problems:
+            raise problems[0]
+        if not outcome:
+            raise Refused("failed", "the project is being stopped")
+        return outcome[0]
+
+    async def _keep(self, keeper: GroupKeeper, scope: trio.CancelScope) -> None:
+        with scope:
+            await self.supervisor.keep(keeper.run, f"the keeper of group {keeper.spec.name}")
+
+
+def _look(replicas: Sequence[Replica], goal: str, problems: dict[str, str]) -> bool | None:
+    """Whether all are where they should be, or never will be; fills ``problems``."""
+    problems.clear()
+    for replica in replicas:
+        status = replica.status
+        match goal:
+            case "ready":
+                there, hopeless = status.satisfied, status.hopeless
+            case "completed":
+                there = str(status.state) == "COMPLETED"
+                hopeless = status.hopeless
+            case _:
+                there = not status.running and str(status.state) in _STOPPED
+                hopeless = False
+        if hopeless and not there:
+            detail = f": {status.detail}" if status.detail else ""
+            problems[status.name] = f"{status.state}{detail}"
+        elif not there:
+            return None
+    return True
+
+
+_STOPPED = ("DOWN", "COMPLETED", "FAILED", "SKIPPED")
+
+
+# Of the time for all of it, what is kept back for KILL and the last lines of output, seconds.
+_RESERVE = 2.0
+
+
+async def stop_all(
+    roster: Roster, *, timeout: float, last: Collection[str], hurried: Callable[[], bool]
+) -> None:
+    """Stop every service, the dependents of each before it.
+
+    Args:
+        roster: the services.
+        timeout: seconds for all of it.
+        last: services that others stand on; they go last even where nobody wrote that down.
+        hurried: whether there is to be no grace.
+    """
+    deadline = trio.current_time() + timeout
+    before = graph.stop_order(edges(roster.specs), last=last)
+
+    async def stop(name: str) -> None:
+        await roster.until_parked(before[name])
+        left = max(0.0, deadline - trio.current_time() - _RESERVE)
+        for replica in roster.of(name):
+            grace = 0.0 if hurried() else min(replica.spec.stop_timeout, left)
+            limit = max(deadline - _RESERVE, trio.current_time() + grace)
+            replica.stop(Cause(kind=CauseKind.SHUTDOWN), grace=grace, limit=limit)
+        await roster.until_parked([name])
+
+    async with trio.open_nursery() as nursery:
+        for name in roster.specs:
+            nursery.start_soon(stop, name)

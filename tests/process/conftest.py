@@ -1,8 +1,0 @@
-"""Where tests of whole programs find what they share."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,31 @@
+"""A worker that is killed with -9 at the step named by its first argument."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from naq.cli import main
+from naq.nats import connection
+from naq.worker import handler as _handle
+from naq.worker import settle as _settle
+
+
+def kill(*_args, **_kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+STEPS = {
+    "when the job has arrived": (_handle.Handler, "take"),
+    "before the function is called": (_handle, "execute"),
+    "before the result is sent": (_settle.Settler, "complete_soon"),
+    "after the result is stored, before the ack": (connection.Connection, "ack"),
+}
+
+if __name__ == "__main__":
+    step = sys.argv[1]
+    if step:
+        where, name = STEPS[step]
+        setattr(where, name, kill)
+    main(["worker", "default", "--name", "doomed"])
