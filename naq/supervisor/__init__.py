@@ -57,7 +57,7 @@ _HOMES = {
     "ReplicaContext": "kinds.kind",
     "ServiceSpec": "model.spec",
     "Supervisor": "supervisor",
-    "Topology": "model.spec",
+    "Topology": "kinds.topology",
     "load": "config.read",
     "parse": "config.read",
     "select": "config.read",

@@ -20,11 +20,11 @@ from naq.supervisor.project.reload import prepare_reload
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from naq.supervisor.control.commands import Desk
     from naq.supervisor.output.lines import Line
     from naq.supervisor.project.crew import Crew
     from naq.supervisor.project.events import Transition
     from naq.supervisor.replica.replica import Replica
-    from naq.supervisor.supervisor import Supervisor
 
     Emit = Callable[[object], None]
 
@@ -35,10 +35,10 @@ _MOST_LINES = 1_000_000
 
 
 def streams(
-    supervisor: Supervisor,
+    desk: Desk,
 ) -> dict[str, Callable[[Mapping[str, Any], Emit], Awaitable[object]]]:
     """Return the commands of a supervisor that take their time, by name."""
-    all_ = _Streams(supervisor)
+    all_ = _Streams(desk)
     return {
         "wait": all_.wait,
         "stop": all_.stop,
@@ -51,8 +51,8 @@ def streams(
 
 
 class _Streams:
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
     async def wait(self, args: Mapping[str, Any], emit: Emit) -> object:
         """Wait until services are as they should be, or never will be."""
@@ -62,7 +62,7 @@ class _Streams:
         taken.done()
         if goal not in _GOALS:
             raise Refused("bad-request", f"goal is none of {', '.join(_GOALS)}")
-        crew = crew_of(self._supervisor)
+        crew = crew_of(self._desk)
         replicas = crew.roster.find(names) if names else [r for r in crew.roster if r.status.active]
         return await _within(timeout, partial(crew.wait, replicas, goal), replicas)
 
@@ -73,7 +73,7 @@ class _Streams:
         names, timeout = taken.names(), taken.seconds("timeout")
         now, wait = taken.flag("now"), taken.flag("wait", default=True)
         taken.done()
-        crew = crew_of(self._supervisor)
+        crew = crew_of(self._desk)
         replicas = crew.roster.find(names)
         for replica in replicas:
             replica.stop(Cause(kind=CauseKind.OPERATOR), grace=0.0 if now else timeout)
@@ -84,7 +84,7 @@ class _Streams:
             # Somebody may want it up again meanwhile; the newest word counts.
             return all(r.status.wanted or r.status.state in PARKED for r in replicas) or None
 
-        await crew.host.board.wait({replica.spec.name for replica in replicas}, down)
+        await crew.project.board.wait({replica.spec.name for replica in replicas}, down)
         return {r.status.name: "was started again" for r in replicas if r.status.wanted}
 
     async def restart(self, args: Mapping[str, Any], emit: Emit) -> object:
@@ -95,7 +95,7 @@ class _Streams:
         force, wait = taken.flag("force"), taken.flag("wait")
         parallel = taken.whole("parallel", least=1, most=100_000)
         taken.done()
-        crew = crew_of(self._supervisor)
+        crew = crew_of(self._desk)
         if again:
             self._read_again(crew, {replica.spec.name for replica in crew.roster.find(names)})
         by_service: dict[str, list[Replica]] = {}
@@ -136,7 +136,7 @@ class _Streams:
             name: Args({"replicas": n}).whole("replicas", least=0, most=100_000) or 0
             for name, n in wanted.items()
         }
-        crew = crew_of(self._supervisor)
+        crew = crew_of(self._desk)
         crew.roster.find(numbers)
         if bad := [name for name in numbers if name not in crew.roster.specs]:
             raise Refused("bad-request", f"{bad[0]} is a replica, not a service")
@@ -160,7 +160,7 @@ class _Streams:
         taken = Args(args)
         prune = taken.flag("prune", default=True)
         taken.done()
-        crew = crew_of(self._supervisor)
+        crew = crew_of(self._desk)
         reload = prepare_reload(crew, prune=prune)
         emit({"plan": reload.plan.lines()})
         return await crew.perform(reload.run)
@@ -172,13 +172,13 @@ class _Streams:
         tail = taken.whole("tail", least=0, most=_MOST_LINES)
         since, previous = taken.seconds("since"), taken.flag("previous")
         taken.done()
-        crew = crew_of(self._supervisor)
+        crew = crew_of(self._desk)
         everything, own = not names, not names or "naq" in names
         services = [name for name in names if name != "naq"]
         replicas = list(crew.roster) if everything else crew.roster.find(services)
         kept = [_kept(replica, previous=previous) for replica in replicas]
         if own and not previous:
-            kept.append(self._supervisor.hub.own_lines())
+            kept.append(self._desk.project.hub.own_lines())
         merged: Iterable[Line] = heapq.merge(*kept, key=lambda line: line.time)
         if since is not None:
             merged = [line for line in merged if line.time >= time.time() - since]
@@ -203,20 +203,20 @@ class _Streams:
                         emit(_as_event(line))
 
         sink = Sink()
-        self._supervisor.hub.attach(sink)
+        self._desk.project.hub.attach(sink)
         try:
             await trio.sleep_forever()
         finally:
-            self._supervisor.hub.detach(sink)
+            self._desk.project.hub.detach(sink)
 
     async def events(self, args: Mapping[str, Any], emit: Emit) -> object:
         """Give what has happened, or what is and what happens from now on."""
         taken = Args(args)
         names, follow = taken.names(), taken.flag("follow")
         taken.done()
-        supervisor = self._supervisor
+        project = self._desk.project
         if names:
-            crew_of(supervisor).roster.find(names)
+            crew_of(self._desk).roster.find(names)
         services = {name.partition(".")[0] for name in names}
 
         def tell(transition: Transition) -> None:
@@ -224,12 +224,12 @@ class _Streams:
                 emit({"transition": transition.as_dict()})
 
         if not follow:
-            for transition in supervisor.events.recent():
+            for transition in project.events.recent():
                 tell(transition)
             return {}
-        shown = [s for s in supervisor.board if not services or s.service in services]
+        shown = [s for s in project.board if not services or s.service in services]
         emit({"snapshot": describe(shown, trio.current_time())})
-        with supervisor.events.following(tell):
+        with project.events.following(tell):
             await trio.sleep_forever()
         return {}
 

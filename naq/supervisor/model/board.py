@@ -82,6 +82,11 @@ class Status:
         return self.state in RUNNING
 
     @property
+    def exit_code(self) -> int:
+        """The exit code of its last run, as a shell would report it; 1 if it never ran."""
+        return 1 if self.last_exit is None else self.last_exit.cause.exit_code
+
+    @property
     def satisfied(self) -> bool:
         """Whether it is as it should be: READY, or done with what it was for."""
         if not self.active:

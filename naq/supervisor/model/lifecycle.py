@@ -82,9 +82,15 @@ if TYPE_CHECKING:
     from naq.supervisor.model.spec import ServiceSpec
 
 __all__ = [
+    "CLEARING",
+    "DELAYED",
+    "ENDED",
+    "FINISHED",
     "PARKED",
     "RUNNING",
+    "SERVING",
     "TABLE",
+    "UNDECIDED",
     "Complete",
     "Decision",
     "Escalate",
@@ -117,8 +123,22 @@ class State(StrEnum):
     SKIPPED = "SKIPPED"
 
 
+#: A process or task of it exists.
 RUNNING = frozenset({State.STARTING, State.READY, State.UNREADY, State.STOPPING})
+#: Its current run has been ready, and is not being stopped.
+SERVING = frozenset({State.READY, State.UNREADY})
+#: What is left of a run is being brought to its end.
+CLEARING = frozenset({State.STOPPING, State.EXITED})
+#: It waits for the next try after a failure.
+DELAYED = frozenset({State.BACKOFF, State.CRASHLOOP})
+#: Nothing runs, and nothing will until somebody asks for it.
 PARKED = frozenset({State.DOWN, State.COMPLETED, State.FAILED, State.SKIPPED})
+#: It is done for good: all of the parked states but the one that somebody has asked for.
+FINISHED = PARKED - {State.DOWN}
+#: It will become ready or fail by itself.
+UNDECIDED = frozenset({State.WAITING, State.STARTING, State.EXITED, State.BACKOFF})
+#: A run of it has ended by itself, and nothing of that run is left.
+ENDED = DELAYED | {State.COMPLETED, State.FAILED}
 
 
 class Event(StrEnum):

@@ -1,10 +1,8 @@
-"""The services of a running project, and everything that may be asked of them.
-
-The end of a project: every service once its dependents are gone, in bounded time.
-"""
+"""The services of a running project, and everything that may be asked of them."""
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -12,83 +10,101 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from naq.exceptions import NaqException
-from naq.supervisor.config.read import edges
 from naq.supervisor.model import graph
 from naq.supervisor.model.causes import Cause, CauseKind
-from naq.supervisor.model.errors import Refused
+from naq.supervisor.model.errors import Refused, keep, summary
+from naq.supervisor.model.lifecycle import PARKED, State
 from naq.supervisor.project.groups import GroupKeeper
 from naq.supervisor.project.roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from naq.supervisor.kinds.topology import Topology
     from naq.supervisor.model.board import Status
     from naq.supervisor.model.spec import ServiceSpec
+    from naq.supervisor.project.running import RunningProject
     from naq.supervisor.replica.host import Host
     from naq.supervisor.replica.replica import Replica
-    from naq.supervisor.supervisor import Supervisor
 
-__all__ = ["Crew", "stop_all"]
+__all__ = ["Crew"]
 
 T = TypeVar("T")
 
+# Of the time for stopping everything, what is kept back for KILL and the last lines of output,
+# seconds.
+_RESERVE = 2.0
+
 
 class Crew:
-    """Replicas with their owners, groups with their keepers.
+    """The replicas with their owners, and the groups with their keepers.
 
     Attributes:
+        project: what they are the services of.
+        host: what replicas are given.
         roster: the replicas.
-        supervisor: whose they are.
         busy: held by a reload or a scale, so that there is one at a time.
     """
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        project: RunningProject,
         host: Host,
         owners: trio.Nursery,
         keepers: trio.Nursery,
         *,
-        own: Callable[[Replica], Awaitable[None]],
+        give_up: Callable[[], None],
+        stop_because_of: Callable[[Status], None],
     ) -> None:
-        self.supervisor = supervisor
+        """Make a crew of nobody; :meth:`begin` starts the services.
+
+        Args:
+            project: what they are the services of.
+            host: what replicas are given.
+            owners: the nursery of the replicas' owners.
+            keepers: the nursery of everything that ends as soon as the project is to stop.
+            give_up: stops the project because of a bug in the supervisor.
+            stop_because_of: stops the project because of a replica that has failed for good.
+        """
+        self.project = project
         self.host = host
         self.busy = trio.Lock()
-        self.roster = Roster(host, owners, own=own, kind=supervisor.preparation.kind)
+        self.roster = Roster(host, owners, own=self._own, kind=project.preparation.kind)
         self._keepers_nursery = keepers
+        self._give_up = give_up
+        self._stop_because_of = stop_because_of
         self._groups: dict[str, tuple[GroupKeeper, trio.CancelScope]] = {}
 
     def begin(self) -> None:
         """Start everything that is active."""
-        topology = self.supervisor.topology
+        topology = self.project.topology
         for spec in topology.services.values():
             self.roster.add(spec, wanted=topology.is_active(spec.name))
-        self.regroup(topology)
+        self.regroup()
         if not any(replica.status.active for replica in self.roster):
-            self.supervisor.all_ready.set()
-            self.supervisor.start_over.set()
+            self.project.all_ready.set()
+            self.project.start_over.set()
 
     def let_go(self) -> None:
-        """Let groups hold nobody any more: the project stops."""
+        """Make groups release the members they hold: the project stops."""
         for keeper, _ in self._groups.values():
             keeper.release_all()
 
-    def regroup(self, topology: Topology) -> None:
-        """Have a keeper for each group as it is now."""
+    def regroup(self) -> None:
+        """Have one keeper for each group of the topology as it is now."""
+        groups = self.project.topology.groups
         for name, (keeper, scope) in tuple(self._groups.items()):
-            if topology.groups.get(name) != keeper.spec:
+            if groups.get(name) != keeper.spec:
                 scope.cancel()
                 keeper.release_all()
                 del self._groups[name]
-        for name, spec in topology.groups.items():
+        for name, spec in groups.items():
             if name not in self._groups:
                 keeper = GroupKeeper(
                     spec,
                     self.roster,
-                    self.host.board,
-                    say=lambda text, level: self.host.hub.say(text, level=level),
-                    stop_project=self.supervisor.stop_because_of,
+                    self.project.board,
+                    say=self.project.say,
+                    stop_project=self._stop_because_of,
                 )
                 scope = trio.CancelScope()
                 self._groups[name] = (keeper, scope)
@@ -103,14 +119,18 @@ class Crew:
     # ------------------------------------------------------------ operations
 
     def start(self, replicas: Iterable[Replica], *, dependencies: bool) -> list[Replica]:
-        """Want replicas up; return all that were meant.
+        """Want replicas up; return all that were chosen.
+
+        Args:
+            replicas: which.
+            dependencies: start what they depend on as well.
 
         Raises:
             Refused: a kind cannot get ready for them.
         """
         chosen = list(replicas)
         if dependencies:
-            needed = graph.closure(edges(self.roster.specs), {r.spec.name for r in chosen})
+            needed = graph.closure(graph.edges(self.roster.specs), {r.spec.name for r in chosen})
             for name in needed - {r.spec.name for r in chosen}:
                 chosen += self.roster.of(name)
         self.prepare(replica.spec for replica in chosen)
@@ -125,7 +145,7 @@ class Crew:
             Refused: they cannot.
         """
         try:
-            self.supervisor.preparation.prepare(specs)
+            self.project.preparation.prepare(specs)
         except NaqException as exc:
             raise Refused("failed", str(exc)) from exc
 
@@ -187,7 +207,7 @@ class Crew:
         problems: dict[str, str] = {}
         names = {replica.spec.name for replica in chosen}
         look = partial(_look, chosen, goal, problems)
-        await self.host.board.wait(names, look)
+        await self.project.board.wait(names, look)
         return problems
 
     async def perform(self, fn: Callable[[], Awaitable[T]]) -> T:
@@ -216,9 +236,47 @@ class Crew:
             raise Refused("failed", "the project is being stopped")
         return outcome[0]
 
+    async def stop_all(self, *, timeout: float, hurried: Callable[[], bool]) -> None:
+        """Stop every service once its dependents are gone, in bounded time.
+
+        Args:
+            timeout: seconds for all of it.
+            hurried: whether there is to be no grace any more.
+        """
+        roster = self.roster
+        deadline = trio.current_time() + timeout
+        last = self.project.preparation.last(roster.specs.values())
+        before = graph.stop_order(graph.edges(roster.specs), last=last)
+
+        async def stop(name: str) -> None:
+            await roster.until_parked(before[name])
+            left = max(0.0, deadline - trio.current_time() - _RESERVE)
+            for replica in roster.of(name):
+                grace = 0.0 if hurried() else min(replica.spec.stop_timeout, left)
+                limit = max(deadline - _RESERVE, trio.current_time() + grace)
+                replica.stop(Cause(kind=CauseKind.SHUTDOWN), grace=grace, limit=limit)
+            await roster.until_parked([name])
+
+        async with trio.open_nursery() as nursery:
+            for name in roster.specs:
+                nursery.start_soon(stop, name)
+
+    # ------------------------------------------------------------ tasks
+
+    async def _own(self, replica: Replica) -> None:
+        """Run the owner of a replica; a bug in it must not take the others down unasked."""
+        try:
+            await replica.run()
+        except Exception as exc:  # noqa: BLE001 - reported, and the project stops in order
+            self.project.say("".join(traceback.format_exception(exc)), "error")
+            replica.give_up(f"internal error: {summary(exc)}")
+            self._give_up()
+
     async def _keep(self, keeper: GroupKeeper, scope: trio.CancelScope) -> None:
+        what = f"the keeper of group {keeper.spec.name}"
+        say = partial(self.project.say, level="error")
         with scope:
-            await self.supervisor.keep(keeper.run, f"the keeper of group {keeper.spec.name}")
+            await keep(keeper.run, what, say=say, give_up=self._give_up)
 
 
 def _look(replicas: Sequence[Replica], goal: str, problems: dict[str, str]) -> bool | None:
@@ -230,49 +288,12 @@ def _look(replicas: Sequence[Replica], goal: str, problems: dict[str, str]) -> b
             case "ready":
                 there, hopeless = status.satisfied, status.hopeless
             case "completed":
-                there = str(status.state) == "COMPLETED"
-                hopeless = status.hopeless
+                there, hopeless = status.state is State.COMPLETED, status.hopeless
             case _:
-                there = not status.running and str(status.state) in _STOPPED
-                hopeless = False
+                there, hopeless = status.state in PARKED, False
         if hopeless and not there:
             detail = f": {status.detail}" if status.detail else ""
             problems[status.name] = f"{status.state}{detail}"
         elif not there:
             return None
     return True
-
-
-_STOPPED = ("DOWN", "COMPLETED", "FAILED", "SKIPPED")
-
-
-# Of the time for all of it, what is kept back for KILL and the last lines of output, seconds.
-_RESERVE = 2.0
-
-
-async def stop_all(
-    roster: Roster, *, timeout: float, last: Collection[str], hurried: Callable[[], bool]
-) -> None:
-    """Stop every service, the dependents of each before it.
-
-    Args:
-        roster: the services.
-        timeout: seconds for all of it.
-        last: services that others stand on; they go last even where nobody wrote that down.
-        hurried: whether there is to be no grace.
-    """
-    deadline = trio.current_time() + timeout
-    before = graph.stop_order(edges(roster.specs), last=last)
-
-    async def stop(name: str) -> None:
-        await roster.until_parked(before[name])
-        left = max(0.0, deadline - trio.current_time() - _RESERVE)
-        for replica in roster.of(name):
-            grace = 0.0 if hurried() else min(replica.spec.stop_timeout, left)
-            limit = max(deadline - _RESERVE, trio.current_time() + grace)
-            replica.stop(Cause(kind=CauseKind.SHUTDOWN), grace=grace, limit=limit)
-        await roster.until_parked([name])
-
-    async with trio.open_nursery() as nursery:
-        for name in roster.specs:
-            nursery.start_soon(stop, name)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from naq.exceptions import ConfigurationError, NaqException
-from naq.supervisor.config.read import edges
 from naq.supervisor.model import graph
 from naq.supervisor.model.causes import Cause, CauseKind
 from naq.supervisor.model.errors import Refused
 from naq.supervisor.project.plan import Action, Plan, compare
+from naq.supervisor.replica.host import env_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,12 +39,12 @@ def prepare_reload(crew: Crew, topology: Topology | None = None, *, prune: bool 
     Raises:
         Refused: it has problems, or there is no file.
     """
-    supervisor = crew.supervisor
+    reread = crew.project.reread
     if topology is None:
-        if supervisor.reread is None:
+        if reread is None:
             raise Refused("failed", "this supervisor was not started from a file")
         try:
-            topology = supervisor.reread()
+            topology = reread()
         except ConfigurationError as exc:
             raise Refused("bad-config", "\n".join(exc.problems)) from exc
         except NaqException as exc:
@@ -57,9 +57,8 @@ def _plan(crew: Crew, topology: Topology, *, prune: bool) -> Plan:
         name: {r.env_digest for r in crew.roster.of(name) if r.env_digest is not None}
         for name in crew.roster.specs
     }
-    host_digest = replace(crew.host, topology=topology).env_digest
-    digests = {name: host_digest(spec) for name, spec in topology.services.items()}
-    old = crew.supervisor.topology
+    digests = {name: env_digest(topology, spec) for name, spec in topology.services.items()}
+    old = crew.project.topology
     return compare(old, topology, running=running, digests=digests, prune=prune)
 
 
@@ -74,7 +73,7 @@ class Reload:
         self.plan = _plan(crew, topology, prune=prune)
         self._crew = crew
         self._prune = prune
-        self._old = crew.supervisor.topology
+        self._old = crew.project.topology
         self._new = topology
         self._problems: dict[str, str] = {}
 
@@ -85,9 +84,9 @@ class Reload:
         """
         crew = self._crew
         async with crew.busy:
-            if crew.supervisor.topology is not self._old:  # another one was quicker
+            if crew.project.topology is not self._old:  # another one was quicker
                 self.plan = _plan(crew, self._new, prune=self._prune)
-            preparation = crew.supervisor.preparation
+            preparation = crew.project.preparation
             exports = {name: preparation.exports_to(name) for name in crew.roster.specs}
             await self._remove()
             self._take_over()
@@ -109,7 +108,7 @@ class Reload:
     def adopt_only(self, services: Collection[str]) -> None:
         """Let some services take over their new definition: they are about to be restarted."""
         crew = self._crew
-        old = crew.supervisor.topology
+        old = crew.project.topology
         merged = dict(old.services)
         for name in services:
             if name in self._new.services:
@@ -117,19 +116,18 @@ class Reload:
                 merged[name] = spec
                 replicas = crew.roster.specs[name].replicas
                 crew.roster.update(replace(spec, replicas=replicas))
-        topology = replace(old, services=MappingProxyType(merged))
-        crew.supervisor.topology = crew.host.topology = topology
+        crew.project.adopt(replace(old, services=MappingProxyType(merged)))
 
     async def _remove(self) -> None:
         """Stop what is gone, dependents first."""
         gone = [change.service for change in self.plan.of(Action.REMOVE)]
-        before = graph.stop_order(edges(self._crew.roster.specs))
+        before = graph.stop_order(graph.edges(self._crew.roster.specs))
         cause = Cause(kind=CauseKind.RELOAD)
 
         async def remove(name: str) -> None:
             await self._crew.roster.until_parked(before.get(name, frozenset()) & set(gone))
             await self._crew.roster.remove(name, cause)
-            self._crew.supervisor.preparation.forget(name)
+            self._crew.project.preparation.forget(name)
 
         async with trio.open_nursery() as nursery:
             for name in gone:
@@ -145,15 +143,14 @@ class Reload:
         # Without --prune, what is gone from the file goes on as it was.
         stays = {n: s for n, s in specs.items() if n not in self._new.services}
         services = MappingProxyType({**stays, **self._new.services})
-        crew.supervisor.adopt(replace(self._new, services=services))
-        crew.host.topology = crew.supervisor.topology
+        crew.project.adopt(replace(self._new, services=services))
         for name, spec in self._new.services.items():
             if name in specs:
                 # The number of replicas is a step of its own.
                 crew.roster.update(replace(spec, replicas=specs[name].replicas))
                 for replica in crew.roster.of(name):
                     replica.keep_lines(self._new.logging.buffer)
-        crew.regroup(crew.supervisor.topology)
+        crew.regroup()
 
     async def _scale(self) -> None:
         for change in self.plan.of(Action.SCALE):
@@ -175,7 +172,7 @@ class Reload:
 
     async def _restart(self, names: Collection[str]) -> None:
         """Restart services in the order of their dependencies, each as its ``rolling`` says."""
-        for layer in graph.start_layers(edges(self._crew.roster.specs)):
+        for layer in graph.start_layers(graph.edges(self._crew.roster.specs)):
             async with trio.open_nursery() as nursery:
                 for name in layer:
                     if name in names:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from naq.exceptions import SupervisorError
 from naq.supervisor.kinds import environment
-from naq.supervisor.kinds import environment as envfile
 from naq.supervisor.kinds.kind import ReplicaContext
 from naq.supervisor.kinds.schema import Invalid
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from naq.supervisor.process.limits import MemoryWatch
     from naq.supervisor.process.task import TaskRun
 
-__all__ = ["Host"]
+__all__ = ["Host", "env_digest"]
 
 
 @dataclass(kw_only=True)
@@ -38,7 +37,7 @@ class Host:
 
     Attributes:
         project: names and directories.
-        topology: the newest; for the environment of the whole project.
+        topology: returns the newest one, for the environment of the whole project.
         exports: what others export to a service, by its name.
         sockets: where notify sockets are made.
         pumps: nursery of the log pumps; outlives every replica.
@@ -49,7 +48,7 @@ class Host:
     """
 
     project: Project
-    topology: Topology
+    topology: Callable[[], Topology]
     exports: Callable[[str], Mapping[str, str]]
     sockets: Path
     hub: LogHub
@@ -68,7 +67,7 @@ class Host:
 
     def env_digest(self, spec: ServiceSpec) -> str:
         """Return what changes when an environment file of the service does."""
-        return envfile.digest(self.topology.directory, (*self.topology.env_file, *spec.env_file))
+        return env_digest(self.topology(), spec)
 
     def context(
         self,
@@ -99,13 +98,13 @@ class Host:
 
     def environment(self, spec: ServiceSpec, replica: ReplicaContext) -> dict[str, str]:
         """Return the environment of a run, with files as they are now."""
-        topology = self.topology
+        topology = self.topology()
         base = {**environment.inherited(os.environ), **self.exports(spec.name)}
         try:
             layers = [
-                envfile.read_all(topology.directory, topology.env_file),
+                environment.read_all(topology.directory, topology.env_file),
                 topology.env,
-                envfile.read_all(topology.directory, spec.env_file),
+                environment.read_all(topology.directory, spec.env_file),
                 spec.env,
             ]
             env = environment.build(base, layers, replica.fields)
@@ -116,3 +115,13 @@ class Host:
             # Who has this is stopped with the project even where it left its group.
             env[environment.MARKER] = self.state.run_id
         return env
+
+
+def env_digest(topology: Topology, spec: ServiceSpec) -> str:
+    """Return what changes when an environment file of a service does.
+
+    Args:
+        topology: with the files of the whole project.
+        spec: the service, with files of its own.
+    """
+    return environment.digest(topology.directory, (*topology.env_file, *spec.env_file))

@@ -119,7 +119,7 @@ async def log_to_file(supervisor: Supervisor) -> AsyncIterator[None]:
     """Write all lines of ``supervisor`` to the file for that."""
     topology = supervisor.topology
     path = RunDir.of(topology.directory, topology.socket).path / OUTPUT
-    async with LogFiles(topology, supervisor.warn, everything=path).writing(supervisor.hub):
+    async with LogFiles(topology, supervisor.project.warn, everything=path).writing(supervisor.hub):
         yield
 
 
@@ -158,7 +158,7 @@ class Systemd:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watchdog_pings)
             nursery.start_soon(self._status)
-            await self._supervisor.start_over.wait()
+            await self._supervisor.project.start_over.wait()
             notify("READY=1")
 
     async def _status(self) -> None:

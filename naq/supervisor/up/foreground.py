@@ -59,8 +59,7 @@ def run_in_foreground(
     """
     reset_signals()
     become_subreaper()
-    supervisor = Supervisor(topology, kinds=kinds, on_stuck=_leave, reread=reread)
-    supervisor.exit_on = exit_on
+    supervisor = Supervisor(topology, kinds=kinds, on_stuck=_leave, reread=reread, exit_on=exit_on)
     signals = Signals(supervisor)
     detached = is_detached()
     try:
@@ -85,12 +84,15 @@ async def _main(supervisor: Supervisor, signals: Signals, *, detached: bool) -> 
         else:
             supervisor.hub.attach(sink)
         nursery = await stack.enter_async_context(trio.open_nursery())
-        stack.enter_context(watching_stalls(partial(_report_stall, supervisor), supervisor.warn))
+        stack.enter_context(
+            watching_stalls(partial(_report_stall, supervisor), supervisor.project.warn)
+        )
         jobs = _Jobs(supervisor, nursery)
+        restore: Callable[[], None] | None = None
         if wants_bar(format_) and not detached:
-            signals.before_end = stack.enter_context(quiet_terminal())
+            restore = stack.enter_context(quiet_terminal())
             jobs.show_bar(sink)
-        signals.connect(trio.lowlevel.current_trio_token(), jobs.actions)
+        signals.connect(trio.lowlevel.current_trio_token(), jobs.actions, before_end=restore)
         nursery.start_soon(_collect_orphans, supervisor, signals)
         nursery.start_soon(jobs.systemd.run)
         nursery.start_soon(jobs.tell_of_begin_and_end)
@@ -128,7 +130,7 @@ class _Jobs:
 
     def _reload(self) -> None:
         if self._supervisor.stopping or self._supervisor.crew is None:
-            self._supervisor.warn("not reloading: the project is being started or stopped")
+            self._supervisor.project.warn("not reloading: the project is being started or stopped")
         else:
             self._nursery.start_soon(self._reload_now)
 
@@ -150,7 +152,7 @@ class _Jobs:
         self.systemd.reloaded()
 
     def _reopen(self) -> None:
-        self._supervisor.files.reopen()
+        self._supervisor.project.files.reopen()
         self._supervisor.hub.say("log files are opened anew")
 
     def _dump(self) -> None:
@@ -177,9 +179,8 @@ def _names(topology: Topology) -> list[str]:
 
 
 async def _collect_orphans(supervisor: Supervisor, signals: Signals) -> None:
-    """Reap what services left outside their group and what then became our child and ended."""
+    """Reap what services left outside their group, which became our child and has ended."""
     while True:
-        await signals.child_ended.wait()
-        signals.child_ended = trio.Event()
+        await signals.wait_child_ended()
         await trio.sleep(_UNCLAIMED)
-        reap_orphans(supervisor.pids())
+        reap_orphans(supervisor.project.pids())

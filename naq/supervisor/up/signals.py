@@ -33,9 +33,7 @@ class Signals:
     """Handlers, and what they have seen.
 
     Attributes:
-        count: requests to stop.
-        child_ended: set when a child of any kind has ended.
-        before_end: called before the third request ends the process.
+        count: requests to stop so far.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -44,8 +42,8 @@ class Signals:
         self._actions: dict[int, Callable[[], None]] = {}
         self._has_terminal = _terminal_answers()
         self.count = 0
-        self.child_ended = trio.Event()
-        self.before_end: Callable[[], None] = _nothing
+        self._child_ended = trio.Event()
+        self._before_end: Callable[[], None] | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_stop)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it means nothing
@@ -55,20 +53,32 @@ class Signals:
             signal.signal(number, self._on_other)
 
     def connect(
-        self, token: trio.lowlevel.TrioToken, actions: dict[int, Callable[[], None]]
+        self,
+        token: trio.lowlevel.TrioToken,
+        actions: dict[int, Callable[[], None]],
+        *,
+        before_end: Callable[[], None] | None,
     ) -> None:
-        """Pass signals on to the event loop of ``token``, from now on and those that came.
+        """Pass signals on to an event loop: those to come, and the requests that came before.
 
         Args:
             token: of the loop.
-            actions: what to do there for each signal that is no request to stop.
+            actions: what to do there for each signal that is not a request to stop.
+            before_end: called in the handler, before the third request ends the process;
+                None: nothing.
         """
         self._token = token
         self._actions = actions
+        self._before_end = before_end
         for number in actions:
             if number == signal.SIGWINCH:
                 signal.signal(number, self._on_other)
         self._pass_on()
+
+    async def wait_child_ended(self) -> None:
+        """Wait until a child of any kind has ended since this last returned."""
+        await self._child_ended.wait()
+        self._child_ended = trio.Event()
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -77,7 +87,8 @@ class Signals:
             self._pass_on()
             return
         self._supervisor.destroy()
-        self.before_end()
+        if self._before_end is not None:
+            self._before_end()
         # On a terminal the cursor stands at the end of the status bar.
         os.write(2, (b"\n" if os.isatty(2) else b"") + b"naq: killed everything\n")
         os._exit(EX_FORCED)  # the guardian sees our end and looks for what is left
@@ -113,11 +124,7 @@ class Signals:
             self._supervisor.stop()
 
     def _child(self) -> None:
-        self.child_ended.set()
-
-
-def _nothing() -> None:
-    """Stand in where there is nothing to restore."""
+        self._child_ended.set()
 
 
 def _terminal_answers() -> bool:

@@ -192,7 +192,7 @@ async def test_a_file_with_problems_changes_nothing(run_project):
 
         with pytest.raises(Refused, match="was not started from a file"):
             prepare_reload(supervisor.crew)
-        supervisor.reread = bad
+        supervisor.project.reread = bad
         with pytest.raises(Refused, match=r"s\.toml: one\ns\.toml: two") as caught:
             prepare_reload(supervisor.crew)
         assert caught.value.code == "bad-config"
