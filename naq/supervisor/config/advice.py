@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import trio
-
 from naq.supervisor.kinds.kind import Project, ReplicaContext
 from naq.supervisor.kinds.values import command
 from naq.supervisor.model import graph
@@ -99,7 +97,6 @@ def _context(topology: Topology, spec: ServiceSpec) -> ReplicaContext:
         project=project,
         env={},
         say=lambda _: None,
-        stopping=trio.Event,
     )
 
 

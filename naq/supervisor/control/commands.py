@@ -15,7 +15,6 @@ from naq.supervisor.kinds.schema import Invalid
 from naq.supervisor.kinds.values import signal_number
 from naq.supervisor.model import graph
 from naq.supervisor.model.errors import Refused
-from naq.supervisor.process.task import TaskRun
 from naq.supervisor.project.events import describe
 from naq.supervisor.project.reload import prepare_reload
 
@@ -190,10 +189,9 @@ class _Commands:
         replica = crew.roster.find([name])
         if not replica:
             raise Refused("unknown-service", f"{name!r} has no replica")
-        task = TaskRun()
         host, status = crew.host, replica[0].status
         context: ReplicaContext = host.context(
-            replica[0].spec, status.replica, status.runs, say=lambda _: None, task=task
+            replica[0].spec, status.replica, status.runs, say=lambda _: None
         )
         env = {k: v for k, v in context.env.items() if not k.startswith("NAQ_SUPERVISED")}
         return {"env": env, "cwd": os.fspath(context.cwd)}

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import trio
+
 from naq.base.text import fill
 from naq.exceptions import SupervisorError
 from naq.supervisor.model.board import Bell
@@ -22,12 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-    import trio
-
     from naq.supervisor.kinds.schema import Key, Type
     from naq.supervisor.model.spec import ServiceSpec
 
-__all__ = ["Kind", "Kinds", "Launch", "PauseSignals", "Project", "ReplicaContext", "Switch"]
+__all__ = [
+    "Kind",
+    "Kinds",
+    "Launch",
+    "PauseSignals",
+    "Project",
+    "ReplicaContext",
+    "StopRequest",
+    "Switch",
+]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -67,6 +76,23 @@ class Switch:
         await self._bell.until(lambda: True if self.on is on else None)
 
 
+class StopRequest:
+    """Tells a task that it is to stop, if it wants to know that before it is cancelled.
+
+    Attributes:
+        event: None until the task asks for it.
+    """
+
+    def __init__(self) -> None:
+        self.event: trio.Event | None = None
+
+    def __call__(self) -> trio.Event:
+        """Return the event; from then on the task ends in its own time."""
+        if self.event is None:
+            self.event = trio.Event()
+        return self.event
+
+
 @dataclass(frozen=True, slots=True)
 class PauseSignals:
     """What a program gets that can pause: never before it has said that it is ready."""
@@ -99,7 +125,7 @@ class ReplicaContext:
     project: Project
     env: Mapping[str, str]
     say: Callable[[str], None]
-    stopping: Callable[[], trio.Event]
+    stopping: StopRequest = field(default_factory=StopRequest)
     paused: Switch = field(default_factory=Switch)
 
     @property

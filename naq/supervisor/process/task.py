@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from naq.supervisor.kinds.kind import Switch
 from naq.supervisor.model.causes import Cause, CauseKind, Ending
 from naq.supervisor.model.errors import leaves, summary
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from naq.supervisor.kinds.kind import StopRequest, Switch
 
 __all__ = ["ServiceLog", "Started", "TaskRun", "guarded", "speaking"]
 
@@ -97,24 +98,23 @@ class TaskRun:
 
     Attributes:
         pid: None; it has no process of its own.
-        switch: tells it that it is paused.
     """
 
     pid: int | None = None
 
-    def __init__(self) -> None:
-        self.switch = Switch()
+    def __init__(self, stopping: StopRequest, paused: Switch) -> None:
+        """Prepare a run.
+
+        Args:
+            stopping: how the task is asked to stop, if it wants to be asked.
+            paused: how it is told to pause.
+        """
+        self._stopping = stopping
+        self._paused = paused
         self._scope = trio.CancelScope()
         self._grace = trio.CancelScope()
         self._done = trio.Event()
-        self._stopping: trio.Event | None = None
         self._cause = Cause(kind=CauseKind.EXIT, code=0, message="cancelled")
-
-    def stopping(self) -> trio.Event:
-        """Return the event that is set when the task is asked to stop; see ``ReplicaContext``."""
-        if self._stopping is None:
-            self._stopping = trio.Event()
-        return self._stopping
 
     async def main(self, fn: Callable[[], Awaitable[None]], say: Callable[[str], None]) -> None:
         """Run ``fn`` to its end, whatever that is. Belongs in the nursery of its owner."""
@@ -137,8 +137,8 @@ class TaskRun:
             signal: for processes.
         """
         del signal
-        if self._stopping is not None:
-            self._stopping.set()
+        if self._stopping.event is not None:
+            self._stopping.event.set()
             self._grace.deadline = min(self._grace.deadline, trio.current_time() + grace)
             with self._grace:
                 await self._done.wait()
@@ -146,7 +146,7 @@ class TaskRun:
         self._scope.cancel()
         with trio.move_on_after(CANCEL_WAIT):
             await self._done.wait()
-            return Ending.QUIET if self._stopping is None else Ending.KILLED
+            return Ending.QUIET if self._stopping.event is None else Ending.KILLED
         return Ending.STUCK
 
     def extend(self, until: float) -> None:
@@ -160,7 +160,7 @@ class TaskRun:
 
     def pause(self, *, on: bool) -> None:
         """Tell the task whether it is paused."""
-        self.switch.turn(on=on)
+        self._paused.turn(on=on)
 
     def signal(self, number: int) -> bool:  # noqa: ARG002
         """Do nothing: a task has no process of its own."""

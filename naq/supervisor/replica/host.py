@@ -1,4 +1,4 @@
-"""What a replica gets from the supervisor it belongs to."""
+"""What all replicas of one supervisor share, and the environment that their runs get."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ if TYPE_CHECKING:
     from naq.supervisor.output.hub import LogHub
     from naq.supervisor.process.leftovers import Lifeline, StateFile
     from naq.supervisor.process.limits import MemoryWatch
-    from naq.supervisor.process.task import TaskRun
 
 __all__ = ["Host", "env_digest"]
 
 
 @dataclass(kw_only=True)
 class Host:
-    """The collaborators of all replicas of one supervisor.
+    """What all replicas of one supervisor share.
 
     Attributes:
-        project: names and directories.
+        project: its name and directories.
         topology: returns the newest one, for the environment of the whole project.
         exports: what others export to a service, by its name.
         sockets: where notify sockets are made.
@@ -62,7 +61,7 @@ class Host:
     _numbers: Iterator[int] = field(default_factory=partial(itertools.count, 1))
 
     def notify_path(self) -> Path:
-        """Return a path for a notify socket that no other run has."""
+        """Return a path for a notify socket that no other run uses."""
         return self.sockets / f"notify-{next(self._numbers) % 100_000}"
 
     def env_digest(self, spec: ServiceSpec) -> str:
@@ -76,9 +75,14 @@ class Host:
         incarnation: int,
         *,
         say: Callable[[str], None],
-        task: TaskRun,
     ) -> ReplicaContext:
-        """Return what the kind is told about a run that is about to begin.
+        """Return what a kind is told about a run that is about to begin.
+
+        Args:
+            spec: the service.
+            index: which replica of it.
+            incarnation: which run of that.
+            say: prints a text as lines of the replica.
 
         Raises:
             SupervisorError: the environment asks for a variable that is not set, or a file with
@@ -91,8 +95,6 @@ class Host:
             project=self.project,
             env={},
             say=say,
-            stopping=task.stopping,
-            paused=task.switch,
         )
         return replace(bare, env=self.environment(spec, bare))
 
@@ -112,7 +114,7 @@ class Host:
             raise SupervisorError(f"environment: {exc}") from exc
         env |= {"NAQ_SERVICE": spec.name, "NAQ_REPLICA": str(replica.index)}
         if spec.kill_group:
-            # Who has this is stopped with the project even where it left its group.
+            # Whatever carries this is stopped with the project, even if it has left its group.
             env[environment.MARKER] = self.state.run_id
         return env
 

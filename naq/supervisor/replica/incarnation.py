@@ -1,4 +1,4 @@
-"""One run of a replica with everything around it: its context, its checks, its limits, its end."""
+"""One run of a replica with everything around it: its context, its checks, its limits."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from naq.supervisor.process.limits import identity
 from naq.supervisor.process.process import Command
 from naq.supervisor.process.run import ProcessRun
 from naq.supervisor.process.task import Started, TaskRun, guarded
+from naq.supervisor.replica.looks import bonds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from naq.supervisor.kinds.kind import Kind, Launch, ReplicaContext
+    from naq.supervisor.kinds.kind import Launch, ReplicaContext
     from naq.supervisor.model.spec import ServiceSpec
-    from naq.supervisor.output.hub import Source
     from naq.supervisor.process.limits import Identity
     from naq.supervisor.process.run import Run
     from naq.supervisor.replica.host import Host
+    from naq.supervisor.replica.state import ReplicaState
 
 __all__ = ["Incarnation"]
 
@@ -41,74 +42,58 @@ class Incarnation:
 
     Attributes:
         run: the process or task.
-        number: which run of its replica.
         env_digest: of the environment files it was started with.
+        bonds: the runs of its dependencies that it is based on.
         ended: how it ended, once it has.
         is_ready: whether its readiness check says so now.
         why_unready: what that check said when it did not any more.
         failure: why it must not go on, if so.
         outgrown: why it should be replaced, if so: too much memory.
         retire_at: monotonic time at which it should be replaced for its age.
-        waits: whether there is something to wait for until it is ready.
+        waits: whether there is anything to wait for until it is ready.
     """
 
     def __init__(
         self,
-        spec: ServiceSpec,
-        index: int,
-        number: int,
+        state: ReplicaState,
         *,
-        kind: Kind,
-        host: Host,
-        source: Source,
         nursery: trio.Nursery,
-        changed: Callable[[], None],
-        on_status: Callable[[str], None],
-        on_extend: Callable[[float], None],
+        on_extend: Callable[[Incarnation, float], None],
     ) -> None:
         """Start a run.
 
         Args:
-            spec: the service.
-            index: which replica of it.
-            number: which run of that.
-            kind: knows what to run.
-            host: collaborators.
-            source: where its lines go.
+            state: of its replica; its bell is rung when one of the attributes has changed.
             nursery: for its task and its checks; outlives the run.
-            changed: called when one of the attributes has changed.
-            on_status: told what it says of itself.
-            on_extend: told when it asks for more time, with seconds.
+            on_extend: called when the run asks for more time, with seconds.
 
         Raises:
             OSError, NaqException: it cannot be started.
         """
-        self.number = number
+        spec, host, source = state.spec, state.host, state.source
         self.env_digest = host.env_digest(spec)
+        self.bonds = bonds(spec, host.board)
         self.ended: Cause | None = None
         self.is_ready = False
         self.why_unready = ""
         self.failure: Cause | None = None
         self.outgrown: Cause | None = None
         self.retire_at = _retirement(spec.limits, trio.current_time())
-        self._host = host
-        self._source = source
+        self._state = state
         self._nursery = nursery
-        self._changed = changed
-        self._on_status = on_status
         self._on_extend = on_extend
-        self._scope = trio.CancelScope()
+        self._watch_scope = trio.CancelScope()
         self._monitor_scope = trio.CancelScope()
-        task = TaskRun()  # not used by a process, and too small to mind
-        self._context = host.context(spec, index, number, say=source.say, task=task)
+        status = state.status
+        source.run = status.runs
+        self._context = host.context(spec, status.replica, status.runs, say=source.say)
         with ExitStack() as stack:
             who = identity(spec.user, spec.group)
-            self._health = stack.enter_context(_new_health(self._context, host, source, who))
-            parts = (kind, self._context, self._health)
+            self._health = stack.enter_context(_new_health(self._context, state, who))
             self.run: Run = (
-                _start_process(*parts, host=host, source=source, who=who)
+                _start_process(self._context, self._health, state, who=who)
                 if spec.run is specs.Run.PROCESS
-                else _start_task(*parts, task=task, source=source, nursery=nursery)
+                else _start_task(self._context, self._health, state, nursery=nursery)
             )
             self._resources = stack.pop_all()
         self.waits = self._health.waits
@@ -118,14 +103,14 @@ class Incarnation:
             nursery.start_soon(self._watch, name=f"naq health {self._context.name}")
 
     async def close(self) -> str:
-        """Give back what the run held, after its end. Return what a person should know, if any."""
-        self._scope.cancel()
+        """Give back what the run held, after its end; return a note for people, if there is one."""
+        self._watch_scope.cancel()
         self._monitor_scope.cancel()
         self._resources.close()
         return await self.run.close()
 
     def take_over(self, spec: ServiceSpec) -> None:
-        """Take over what can change while it runs: probes and limits."""
+        """Take over what can change while it runs: probes and its age limit."""
         age = spec.limits.max_age
         if age != self._context.service.limits.max_age:
             self.retire_at = _retirement(spec.limits, trio.current_time())
@@ -136,7 +121,7 @@ class Incarnation:
             self._nursery.start_soon(self._monitor, self._monitor_scope, spec)
 
     def started(self) -> None:
-        """Take note that the owner has it as ready: liveness and watchdog begin."""
+        """Take note that its owner regards it as ready: liveness and watchdog begin."""
         self.is_ready = True
         self._health.started()
 
@@ -145,39 +130,39 @@ class Incarnation:
     def ready(self) -> None:
         """Take the check's word that it is ready."""
         self.is_ready, self.why_unready = True, ""
-        self._changed()
+        self._state.bell.ring()
 
     def unready(self, why: str) -> None:
         """Take the check's word that it is not any more."""
         self.is_ready, self.why_unready = False, why
-        self._changed()
+        self._state.bell.ring()
 
     def fault(self, cause: Cause) -> None:
         """Take the check's word that it must not go on."""
         self.failure = cause
-        self._changed()
+        self._state.bell.ring()
 
     def status(self, text: str) -> None:
         """Take what the program says of itself."""
-        self._on_status(text)
+        self._state.publish(detail=text)
 
     def extend(self, seconds: float) -> None:
-        """Take its wish for more time."""
-        self._on_extend(seconds)
+        """Take its request for more time."""
+        self._on_extend(self, seconds)
 
     # ------------------------------------------------------------ tasks of the run
 
     async def _await_end(self) -> None:
         self.ended = await self.run.wait()
-        self._changed()
+        self._state.bell.ring()
 
     async def _watch(self) -> None:
-        with self._scope:
-            cause = await guarded(self._look, self._source.say)
+        with self._watch_scope:
+            cause = await guarded(self._check, self._state.source.say)
             if cause.kind is CauseKind.CRASH:
                 self.fault(Cause(kind=CauseKind.SPAWN_ERROR, message=cause.message))
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             await self._health.run(self)
         except* (OSError, NaqException) as group:
@@ -194,35 +179,35 @@ class Incarnation:
         if self.run.pid is None:
             return
         for problem in limits.apply(self.run.pid, what):
-            self._host.hub.say(f"{self._context.name}: {problem}", level="warning")
+            self._state.host.hub.say(f"{self._context.name}: {problem}", level="warning")
         if what.max_memory is not None:
-            watch = self._host.memory.watching(self.run.pid, what.max_memory, self._too_big)
+            watch = self._state.host.memory.watching(self.run.pid, what.max_memory, self._too_big)
             self._resources.enter_context(watch)
 
     def _too_big(self, size: int) -> None:
         if self.outgrown is None:
             message = f"uses {size / 2**20:.0f} MiB"
             self.outgrown = Cause(kind=CauseKind.MEMORY, message=message)
-            self._changed()
+            self._state.bell.ring()
 
 
 def _retirement(what: specs.Limits, now: float) -> float:
-    """Return when a run that begins now is too old. Replicas differ, so as not to go together."""
+    """Return when a run that begins now is too old. Replicas differ, so as not to end together."""
     if what.max_age is None:
         return math.inf
     spread = what.max_age_jitter
     return now + what.max_age * random.uniform(1 - spread, 1 + spread)  # noqa: S311
 
 
-def _new_health(context: ReplicaContext, host: Host, source: Source, who: Identity) -> Health:
+def _new_health(context: ReplicaContext, state: ReplicaState, who: Identity) -> Health:
     spec = context.service
     return Health(
         _NO_CHECK if _tells_itself(spec) else spec.ready or _NO_CHECK,
         spec.live,
         spec.watchdog,
         replica=context,
-        source=source,
-        notify_path=host.notify_path(),
+        source=state.source,
+        notify_path=state.host.notify_path(),
         uid=who.uid,
     )
 
@@ -233,26 +218,21 @@ def _tells_itself(spec: ServiceSpec) -> bool:
 
 
 def _start_process(
-    kind: Kind,
-    context: ReplicaContext,
-    health: Health,
-    *,
-    host: Host,
-    source: Source,
-    who: Identity,
+    context: ReplicaContext, health: Health, state: ReplicaState, *, who: Identity
 ) -> Run:
-    launch = kind.launch(context)
+    host = state.host
+    launch = state.kind.launch(context)
     if context.service.ready is None and launch.ready is not None:
         health.replace(launch.ready)
     return ProcessRun(
         _command(launch, context, health, host=host, who=who),
         context,
-        source=source,
+        source=state.source,
         pumps=host.pumps,
         state=host.state,
         lifeline=launch.lifeline,
         reword=launch.reword,
-        pauses=kind.pauses,
+        pauses=state.kind.pauses,
     )
 
 
@@ -272,24 +252,17 @@ def _command(
         kill_group=spec.kill_group,
         identity=who,
         umask=spec.umask,
-        stdin=None
-        if spec.stdin == "null"
-        else context.project.directory / context.fill(spec.stdin),
+        stdin=context.stdin,
     )
 
 
 def _start_task(
-    kind: Kind,
-    context: ReplicaContext,
-    health: Health,
-    *,
-    task: TaskRun,
-    source: Source,
-    nursery: trio.Nursery,
+    context: ReplicaContext, health: Health, state: ReplicaState, *, nursery: trio.Nursery
 ) -> Run:
-    said = trio.Event()
+    task = TaskRun(context.stopping, context.paused)
+    ready = trio.Event()
     if _tells_itself(context.service):
-        health.replace(said.wait)
-    main = partial(kind.run, context, task_status=Started(said.set))
-    nursery.start_soon(task.main, main, source.say, name=f"naq {context.name}")
+        health.replace(ready.wait)
+    main = partial(state.kind.run, context, task_status=Started(ready.set))
+    nursery.start_soon(task.main, main, state.source.say, name=f"naq {context.name}")
     return task

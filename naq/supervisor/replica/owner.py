@@ -1,7 +1,7 @@
 """The owner of one replica: the only task that ever starts, stops or judges it.
 
-It is a loop over the table of ``lifecycle.py``. To each state belongs one activity, which waits for
-what can happen there and returns it as an event; the table says which state comes next.
+It is a loop over the table of ``model/lifecycle.py``. To each state belongs one activity, which
+waits for what can happen there and returns it as an event; the table says which state comes next.
 
 Commands are wishes that are set from outside and looked at by the activities, not messages in a
 queue: a wish cannot get lost between an exit and a stop that come in the same instant, and ten of
@@ -33,16 +33,15 @@ from naq.supervisor.model.lifecycle import (
 )
 from naq.supervisor.model.spec import Order
 from naq.supervisor.replica import announce
-from naq.supervisor.replica.succession import Tenure
+from naq.supervisor.replica.looks import DependencyLook, Looks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from naq.supervisor.kinds.kind import Kind
     from naq.supervisor.model.lifecycle import Decision
-    from naq.supervisor.model.spec import ServiceSpec
-    from naq.supervisor.replica.host import Host
-    from naq.supervisor.replica.state import Happening
+    from naq.supervisor.replica.looks import Happening, Look
+    from naq.supervisor.replica.runs import Runs
+    from naq.supervisor.replica.state import ReplicaState
 
 __all__ = ["Owner"]
 
@@ -51,9 +50,10 @@ _SLOW_STOP = 1.0
 # How long a program may take to say where it hangs after SIGABRT, seconds.
 _ABORT_WAIT = 5.0
 
+# What a replica says of itself in the state before is still true in these.
 _KEEPS_DETAIL = RUNNING | {State.SKIPPED, State.FAILED}
 
-# What STOPPING comes out of with, by what led there.
+# What STOPPING comes out with, by what led there.
 _COMES_OUT = {
     Event.STOP: Event.GONE,
     Event.RECYCLE: Event.GONE_AGAIN,
@@ -61,150 +61,157 @@ _COMES_OUT = {
 }
 
 
-class Owner(Tenure):
+class Owner:
     """Runs a replica. What others may want of it is in ``replica.py``."""
 
-    def __init__(
-        self, spec: ServiceSpec, index: int, *, kind: Kind, host: Host, wanted: bool
-    ) -> None:
-        super().__init__(spec, index, kind=kind, host=host, wanted=wanted)
+    def __init__(self, state: ReplicaState, runs: Runs) -> None:
+        self._state = state
+        self._runs = runs
+        self._looks = Looks(state, runs.running)
+        self._cause = Cause(kind=CauseKind.OPERATOR)
+        self._ended_at = 0.0
         self._retry_in = 0.0
         self._comes_out = Event.GONE
 
     async def run(self) -> None:
         """Own the replica until it is closed."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            try:
-                while not (self._wish.closing and self.status.state in PARKED):
-                    event = await self._activities[self.status.state](self)
-                    if event is not None:
-                        self._move(event)
-            finally:
-                self._destroy()  # does something only on a bug: then nothing must stay behind
-            nursery.cancel_scope.cancel()
+        state = self._state
+        async with self._runs.open():
+            while not (state.wish.closing and state.status.state in PARKED):
+                event = await self._activities[state.status.state](self)
+                if event is not None:
+                    self._move(event)
 
     # ------------------------------------------------------------ one activity per state
 
     async def _park(self) -> Event | None:
+        state, wish = self._state, self._state.wish
         # Only DOWN is left by wanting it up: the other states wait for somebody to ask again.
-        wish, down = self._wish, self.status.state is State.DOWN
+        down = state.status.state is State.DOWN
 
         def look() -> bool | None:
-            wanted = wish.wanted and (down or wish.turn != self._turn)
-            return True if wish.closing or wanted else None
+            return wish.closing or (wish.wanted and (down or wish.anew)) or None
 
-        await self._bell.until(look)
-        self._accept_turn()
+        await state.bell.until(look)
+        state.begin_anew()
         return None if wish.closing else Event.UP
 
     async def _await_dependencies(self) -> Event:
-        self._began_waiting = trio.current_time()
-        edges = self.spec.depends_on
-        with self._host.board.ringing(self._bell, [edge.service for edge in edges]):
-            event = None
+        state = self._state
+        dependencies = DependencyLook(state)
+        event = None
+        with state.host.board.ringing(state.bell, dependencies.services):
             while event is None:
-                elapsed = trio.current_time() - self._began_waiting
-                timeouts = [e.timeout for e in edges if e.timeout and e.timeout > elapsed]
-                until = self._began_waiting + min(timeouts, default=math.inf)
-                event = await self._first(self._unwanted, self._dependencies, until=until)
+                looks = (self._looks.unwanted, dependencies)
+                event = await self._first(*looks, until=dependencies.until)
         if event is Event.UNMET:
-            self._say(announce.skipped(self.status.detail))
-            self._wish.settle(self.status.detail)
-        if event is Event.MET and self.status.runs == 0:
-            delay = self.spec.start_delay * (self.status.replica - 1)
-            if delay:
-                until = trio.current_time() + delay
-                event = await self._first(self._unwanted, until=until) or Event.MET
+            state.say(announce.skipped(state.status.detail))
+            state.wish.settle(state.status.detail)
+        delay = state.spec.start_delay * (state.status.replica - 1)
+        if event is Event.MET and delay and state.status.runs == 0:
+            until = trio.current_time() + delay
+            event = await self._first(self._looks.unwanted, until=until) or Event.MET
         if event is Event.MET:
-            self._publish(detail="")
+            state.publish(detail="")
         return event
 
     async def _start(self) -> Event:
-        now = trio.current_time()
-        self._accept_turn()
-        self._publish(runs=self.status.runs + 1, started_at=now)
-        self._history = self._history.spawned(now)
+        state, looks = self._state, self._looks
+        timeout = state.spec.start_timeout
+        until = trio.current_time() + timeout
+        state.begin_anew()
         try:
-            self.current = self._begin()
+            run = self._runs.begin()
         except Exception as exc:  # noqa: BLE001 - a kind is foreign code; its failure is the replica's
             self._note(Cause(kind=CauseKind.SPAWN_ERROR, message=reason(exc)))
             return Event.ENDED
-        self._publish(pid=self.current.run.pid)
-        if self.current.waits:
-            self._say(announce.started(self.status.pid))
-        looks = (self._ended, self._faulted, self._unwanted, self._outdated, self._ready)
-        if event := await self._first(*looks, until=now + self.spec.start_timeout):
-            return event
-        message = f"not ready within {announce.span(self.spec.start_timeout)}"
-        self._note(Cause(kind=CauseKind.START_TIMEOUT, message=message))
-        return Event.FAULT
+        if run.waits:
+            state.say(announce.started(state.status.pid))
+        event = await self._first(
+            looks.ended, looks.faulted, looks.unwanted, looks.outdated, looks.ready, until=until
+        )
+        if event is None:
+            message = f"not ready within {announce.span(timeout)}"
+            self._note(Cause(kind=CauseKind.START_TIMEOUT, message=message))
+            return Event.FAULT
+        return event
 
     async def _serve(self) -> Event | None:
-        looks = [self._ended, self._faulted, self._condemned, self._unwanted, self._outdated]
-        ready = self.status.state is State.READY
-        looks.append(self._readiness_lost if ready else self._readiness_back)
-        bonds = [edge.service for edge in self.spec.depends_on if edge.restart]
-        with self._host.board.ringing(self._bell, bonds):
-            event = await self._first(*looks, until=self._running().retire_at)
+        state, looks, run = self._state, self._looks, self._runs.running()
+        is_ready = state.status.state is State.READY
+        bonds = [edge.service for edge in state.spec.depends_on if edge.restart]
+        with state.host.board.ringing(state.bell, bonds):
+            event = await self._first(
+                looks.ended,
+                looks.faulted,
+                looks.condemned,
+                looks.unwanted,
+                looks.outdated,
+                looks.not_ready if is_ready else looks.ready_again,
+                until=run.retire_at,
+            )
         if event is None:
             self._note(Cause(kind=CauseKind.AGE))
             event = Event.RECYCLE
-        if event is Event.RECYCLE and self.spec.rolling.order is Order.START_FIRST:
-            return await self._succeed()
+        if event is Event.RECYCLE and state.spec.rolling.order is Order.START_FIRST:
+            return Event.SUCCEEDED if await self._runs.renew(self._cause) else None
         if event is Event.NOT_READY:
-            self._publish(detail=self._running().why_unready)
+            state.publish(detail=run.why_unready)
         return event
 
     async def _stop(self) -> Event:
-        grace = self.spec.stop_timeout if self._wish.grace is None else self._wish.grace
+        state = self._state
+        grace = state.spec.stop_timeout if state.wish.grace is None else state.wish.grace
         how = None if grace > 0 else signal.SIGKILL
         if self._cause.kind is CauseKind.WATCHDOG:
-            abort = self.spec.watchdog is not None and self.spec.watchdog.abort
+            abort = state.spec.watchdog is not None and state.spec.watchdog.abort
             how = signal.SIGABRT if abort else signal.SIGKILL
             grace = min(grace, _ABORT_WAIT)
         kill_at = trio.current_time() + grace
-        self._say(announce.stopping(self._cause))
+        state.say(announce.stopping(self._cause))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell_if_slow, kill_at)
-            ending = await self._clear(grace, how)
+            ending = await self._runs.clear(self._cause, grace, how)
             nursery.cancel_scope.cancel()
-        self._say(announce.stopped(ending))
+        state.say(announce.stopped(ending))
         again = self._comes_out is Event.GONE_AGAIN
-        return Event.GONE if again and not self._wish.wanted else self._comes_out
+        return Event.GONE if again and not state.wish.wanted else self._comes_out
 
     async def _settle(self) -> Event:
-        ending = await self._clear(self.spec.stop_timeout)
+        state = self._state
+        ending = await self._runs.clear(self._cause, state.spec.stop_timeout)
         if ending is not Ending.QUIET:
-            self._say(announce.stopped(ending))
-        if self._wish.condemned:
+            state.say(announce.stopped(ending))
+        if state.wish.condemned:
             return self._give_in()
-        if not self._wish.wanted:
+        if not state.wish.wanted:
             return Event.STOP
-        before = self._history.failures
-        decision = decide(self.spec, self._cause, self._history, self._ended_at)
-        self._history = decision.history
+        before = state.history.failures
+        decision = decide(state.spec, self._cause, state.history, self._ended_at)
+        state.history = decision.history
         failures = len(decision.history.window)
-        self._publish(failures=failures, detail=getattr(decision, "reason", ""))
-        self._say(announce.ended(self._cause, decision, self.spec, failures))
+        state.publish(failures=failures, detail=getattr(decision, "reason", ""))
+        state.say(announce.ended(self._cause, decision, state.spec, failures))
         event = self._follow(decision)
         whole = isinstance(decision, RestartGroup)
         if whole or (isinstance(decision, Restart) and decision.history.failures > before):
-            self._host.failed(self.status, self._retry_in, whole)
+            state.host.failed(state.status, self._retry_in, whole)
         return event
 
     async def _delay(self) -> Event:
+        state, wish = self._state, self._state.wish
+
         def condemned() -> Happening | None:
-            return (self._give_in(), None) if self._wish.condemned else None
+            return (self._give_in(), None) if wish.condemned else None
 
         def asked() -> Happening | None:
-            return (Event.UP, None) if self._wish.turn != self._turn else None
+            return (Event.UP, None) if wish.anew else None
 
         until = trio.current_time() + self._retry_in
-        self._publish(retry_at=until)
-        event = await self._first(condemned, self._unwanted, asked, until=until) or Event.TIMER
-        self._publish(retry_at=None)
-        return event
+        state.publish(retry_at=until)
+        event = await self._first(condemned, self._looks.unwanted, asked, until=until)
+        state.publish(retry_at=None)
+        return event or Event.TIMER
 
     _activities: ClassVar[dict[State, Callable[[Owner], Awaitable[Event | None]]]] = {
         State.DOWN: _park,
@@ -221,27 +228,32 @@ class Owner(Tenure):
         State.CRASHLOOP: _delay,
     }
 
-    # ------------------------------------------------------------ helpers
+    # ------------------------------------------------------------ from one state to the next
 
-    async def _first(
-        self, *looks: Callable[[], Happening | None], until: float = math.inf
-    ) -> Event | None:
+    async def _first(self, *looks: Look, until: float = math.inf) -> Event | None:
         """Return the event of the first look that finds one, its cause noted; None at ``until``."""
-        with trio.CancelScope(deadline=until) as self._alarm:
-            event, cause = await self._bell.until(*looks)
-            if cause is not None:
-                self._note(cause)
-            return event
-        return None
+        found = await self._state.first(*looks, until=until)
+        if found is None:
+            return None
+        event, cause = found
+        if cause is not None:
+            self._note(cause)
+        return event
+
+    def _note(self, cause: Cause) -> None:
+        """Record why the run ends, before anything is done about it."""
+        self._cause = cause
+        self._ended_at = trio.current_time()
 
     async def _tell_if_slow(self, kill_at: float) -> None:
         await trio.sleep(_SLOW_STOP)
         if kill_at > trio.current_time():
-            self._say(announce.still_stopping(kill_at - trio.current_time()))
+            self._state.say(announce.still_stopping(kill_at - trio.current_time()))
 
     def _give_in(self) -> Event:
         """Fail because the group has."""
-        self._publish(detail=self._wish.condemned, fatal=self.spec.critical)
+        state = self._state
+        state.publish(detail=state.wish.condemned, fatal=state.spec.critical)
         return Event.FAIL
 
     def _follow(self, decision: Decision) -> Event:
@@ -253,31 +265,39 @@ class Owner(Tenure):
             case Complete():
                 return Event.COMPLETE
             case Fail():
-                self._publish(fatal=self.spec.critical)
+                self._state.publish(fatal=self._state.spec.critical)
                 return Event.FAIL
             case Escalate():
-                self._publish(fatal=True)
+                self._state.publish(fatal=True)
                 return Event.FAIL
 
     def _move(self, event: Event) -> None:
-        state = transition(self.status.state, event)
+        state = self._state
+        before, after = state.status.state, transition(state.status.state, event)
         self._comes_out = _COMES_OUT.get(event, self._comes_out)
         if event in (Event.READY, Event.SUCCEEDED):
-            self._history = self._history.became_ready(trio.current_time())
-            self._running().started()
-            self._say_ready()
-            if self._wish.paused:
-                self._running().run.pause(on=True)
+            self._note_ready()
         elif event is Event.NOT_READY:
-            self._say(announce.unready(self.status.detail))
-        if state is State.READY:
-            self._wish.settle()
-        elif state in (State.EXITED, *PARKED):
-            done = state is State.COMPLETED
-            self._wish.settle("" if done else str(self._cause))
-        # What a state says of itself ends with it.
-        keep = state in _KEEPS_DETAIL and not (
-            event is Event.READY and self.status.state is State.UNREADY
-        )
-        detail = self.status.detail if keep else ""
-        self._publish(state=state, wanted=self._wish.up, detail=detail)
+            state.say(announce.unready(state.status.detail))
+        if after is State.READY:
+            state.wish.settle()
+        elif after is State.EXITED or after in PARKED:
+            state.wish.settle("" if after is State.COMPLETED else str(self._cause))
+        again = before is State.UNREADY and event is Event.READY
+        keep = after in _KEEPS_DETAIL and not again
+        detail = state.status.detail if keep else ""
+        state.publish(state=after, wanted=state.wish.up, detail=detail)
+
+    def _note_ready(self) -> None:
+        """Begin what begins with READY."""
+        state, run = self._state, self._runs.running()
+        now = trio.current_time()
+        state.history = state.history.became_ready(now)
+        run.started()
+        if state.status.state is State.UNREADY:
+            state.say(announce.ready_again())
+        else:
+            took = now - (state.status.started_at or 0.0)
+            state.say(announce.ready(state.status.pid, took, waited=run.waits))
+        if state.wish.paused:
+            run.run.pause(on=True)

@@ -1,4 +1,4 @@
-"""What is wanted of a replica, as opposed to what is the case."""
+"""What is wanted of a replica, as opposed to what it is doing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Renewal", "Wish"]
 
 
 class Renewal:
-    """A request to run afresh, and what became of it.
+    """A request for a new run, and what became of it.
 
     Attributes:
         over: whether that is known.
@@ -24,13 +24,13 @@ class Renewal:
         self._bell = Bell()
 
     def settle(self, problem: str = "") -> None:
-        """Say what became of it; the first word counts."""
+        """Say what became of it; only the first word counts."""
         if not self.over:
             self.over, self.problem = True, problem
             self._bell.ring()
 
     async def wait(self) -> str:
-        """Wait until it is known what became of it; return the problem, if there is one."""
+        """Wait until that is known; return the problem, empty if there is none."""
         await self._bell.until(lambda: self.over or None)
         return self.problem
 
@@ -39,22 +39,23 @@ class Wish:
     """What is wanted of a replica; the newest word counts.
 
     Attributes:
-        up: whether it is to run, as far as people are concerned.
+        up: whether people want it to run.
         held: whether its group keeps it down for a moment.
-        turn: grows with every request to begin anew.
-        condemned: why it must not go on for good; empty if it may.
+        anew: whether a new run is wanted; its owner resets this when it acts on it.
+        condemned: why it must fail; empty if it need not.
         paused: whether it is to take nothing new.
-        final: why nobody can want it up any more; empty if one can.
+        final: why it cannot be started any more; empty if it can.
         closing: whether its owner is to end.
         cause: why it is to end, for the record.
         grace: seconds until KILL; None: as its service says.
         limit: monotonic time after which it gets no grace at all, whatever it asks for.
+        renewal: the last request for a new run; None if there was none.
     """
 
     def __init__(self, *, up: bool) -> None:
         self.up = up
         self.held = False
-        self.turn = 0
+        self.anew = False
         self.condemned = ""
         self.paused = False
         self.final = ""
@@ -70,9 +71,14 @@ class Wish:
         return self.up and not self.held
 
     def begin_anew(self, cause: Cause, *, grace: float | None = None) -> Renewal:
-        """Want a new run; requests that come before it has begun are one."""
+        """Want a new run. Requests that come before it has begun are one.
+
+        Args:
+            cause: why, for the record.
+            grace: seconds until KILL for the old run; None: as its service says.
+        """
         self.up = True
-        self.turn += 1
+        self.anew = True
         self.cause = cause
         self.grace = grace
         if self.renewal is None or self.renewal.over:
@@ -80,6 +86,6 @@ class Wish:
         return self.renewal
 
     def settle(self, problem: str = "") -> None:
-        """Say what became of the renewal that was asked for, if one was."""
+        """Say what became of the new run that was asked for, if one was."""
         if self.renewal is not None:
             self.renewal.settle(problem)
