@@ -1,24 +1,18 @@
 """The supervisor: runs services as processes and tasks, restarts what dies, stops it in order.
 
-It knows nothing of queues or NATS. A module imports only from lower lines::
+It knows nothing of queues or NATS. From the top down; each part imports only from those below it::
 
-    foreground  _signals  _terminal  _statusbar         `naq up` on a terminal
-    detach  systemd  stall  _dump                       in the background, under systemd, stuck
-    supervisor  commands  streams  shutdown             a project as a whole
-    reload  plan  crew  groups  roster                  all services, and what is asked of them
-    replica  service  tenure  observed  wish  announce  the owner of one replica
-    incarnation  host  runs  tasks  tasklogs  process  health   one run and its surroundings
-    limits  identity  _probes  helper  hooks            what it may use, who it is, short commands
-    control  outbox  client  protocol  _args            asking and telling over a socket
-    metrics  report                                     what is the case, for people and collectors
-    leftovers  guardian  rundir  infrastructure         if the supervisor itself dies; one at a time
-    logs  logfiles  _rotation  _lines  _writer  _render what services print
-    events  board  bell  dependencies  lifecycle        what is the case and what happened
-    causes  graph                                       pure decisions and values
-    recipe  config  advice  document  drawing           what must run: files read, judged, shown
-    _layers  _checks  _keys*  _schema  _values  spec    its tables, keys and values
-    preparation  kinds  environment  envfile            types of services, their environment
-    notify  _notify_socket  _system                     what the operating system offers
+    up             on a terminal, in the background, under systemd
+    supervisor.py  one project, from its lock to its end
+    control        the control socket: what may be asked, and how it is answered
+    project        all replicas together: crew, groups, reloads, hooks
+    replica        the life of one replica
+    process        one run on this machine, and what is left of it if the supervisor dies
+    config         the supervisor file: read, checked, shown
+    output         what services print: lines, log files, the terminal
+    kinds          what a type of service is written with
+    model          values and decisions: states, causes, the graph
+    notify.py      for the supervised programs themselves: readiness, watchdog, lifeline
 
 Public names are loaded on first use: ``naq ps`` needs no event loop.
 """

@@ -140,11 +140,10 @@ def _settings(
 
 def _tell(topology: Topology) -> int:
     """Say in which order what would be started."""
-    from naq.supervisor.config.read import edges
     from naq.supervisor.model import graph
 
     number = 0
-    for layer in graph.start_layers(edges(topology.services)):
+    for layer in graph.start_layers(graph.edges(topology.services)):
         for name in layer:
             if topology.is_active(name):
                 number += 1

@@ -1,6 +1,8 @@
-"""What every replica is doing now, in one place, and a way to wait until it changes.
+"""What every replica is doing now, in one place, and how to wait for a change.
 
-Waiting for something to look at, without a task for each thing that may happen.
+A :class:`Board` holds one :class:`Status` per replica, and is state to look at, not a stream of
+messages: whoever waits has a :class:`Bell` rung at every change and looks again. So one task can
+wait for many things at the same time, and no change between two looks is lost.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class LastExit:
     Attributes:
         cause: why it ended.
         code: exit code of the process, where there was one.
-        signal: number of the signal it died of.
+        signal: number of the signal that killed it.
         at: wall clock, seconds since the epoch.
     """
 
@@ -47,14 +49,15 @@ class Status:
     Attributes:
         name: ``service`` or ``service.N``.
         wanted: whether it is meant to be up.
-        active: whether it was ever meant to be; what is not is none of this run's business.
+        active: whether it ever was; what is not does not count for the project as a whole.
         paused: whether it takes nothing new.
-        runs: how often it was started; its incarnation.
-        failures: counted ends in the current window.
+        runs: how often it was started.
+        failures: failures that count in the current window.
         started_at: monotonic start of the current run, seconds.
         retry_at: monotonic time of the next try, seconds, while it waits for that.
         blocked: it waits for something that somebody has stopped.
-        detail: what it says of itself, or why it is where it is.
+        detail: what it says of itself, or why it is in this state.
+        oneshot: whether it is meant to complete.
         fatal: it has failed, and the project must stop because of it.
     """
 
@@ -88,21 +91,49 @@ class Status:
 
     @property
     def satisfied(self) -> bool:
-        """Whether it is as it should be: READY, or done with what it was for."""
+        """Whether it is as it should be: READY, or COMPLETED."""
         if not self.active:
             return True
         if self.oneshot:
             return self.state is State.COMPLETED
-        return self.state in (State.READY, State.COMPLETED)
+        return self.state in {State.READY, State.COMPLETED}
 
     @property
     def hopeless(self) -> bool:
         """Whether nothing will come of it unless somebody starts it, or what it needs."""
         return (
-            self.state in (State.FAILED, State.SKIPPED)
+            self.state in {State.FAILED, State.SKIPPED}
             or (self.state is State.DOWN and not self.wanted)
             or (self.state is State.WAITING and self.blocked)
         )
+
+
+class Bell:
+    """Rung when something has changed; whoever waits looks again.
+
+    Ten rings while nobody looks cost one look, and a change between two looks is not lost.
+    """
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        """Make everybody who waits look again."""
+        self._event.set()
+        self._event = trio.Event()
+
+    async def until(self, *looks: Callable[[], T | None]) -> T:
+        """Wait until one of ``looks`` finds something, and return that.
+
+        Args:
+            looks: each returns None for "nothing"; an earlier one wins.
+        """
+        while True:
+            event = self._event
+            for look in looks:
+                if (found := look()) is not None:
+                    return found
+            await event.wait()
 
 
 class Board:
@@ -113,12 +144,12 @@ class Board:
         self._bells: dict[str, set[Bell]] = {}
 
     def publish(self, status: Status) -> None:
-        """Put up a new status and wake who waits for that service."""
+        """Put up a new status, and wake everybody who waits for its service."""
         self._by_service.setdefault(status.service, {})[status.replica] = status
         self._ring(status.service)
 
     def remove(self, status: Status) -> None:
-        """Take a replica down that is no more."""
+        """Remove a replica that no longer exists."""
         replicas = self._by_service.get(status.service, {})
         replicas.pop(status.replica, None)
         if not replicas:
@@ -147,10 +178,10 @@ class Board:
                 self._bells[name].discard(bell)
 
     async def wait(self, services: Iterable[str], look: Callable[[], T | None]) -> T:
-        """Wait until ``look()`` gives something; it is asked again after every change.
+        """Wait until ``look()`` finds something, and return that.
 
         Args:
-            services: those whose changes matter.
+            services: those after whose changes it is asked again.
             look: returns None for "not yet".
         """
         bell = Bell()
@@ -160,32 +191,3 @@ class Board:
     def _ring(self, service: str) -> None:
         for bell in self._bells.get(service, ()):
             bell.ring()
-
-
-class Bell:
-    """Rung when something changed; whoever waits looks again.
-
-    What is looked at is state, not a message: ten rings while nobody looks cost one look, and a
-    change between two looks cannot be lost.
-    """
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def ring(self) -> None:
-        """Make everybody look."""
-        self._event.set()
-        self._event = trio.Event()
-
-    async def until(self, *looks: Callable[[], T | None]) -> T:
-        """Return what the first of ``looks`` finds that finds something; wait until one does.
-
-        Args:
-            looks: each returns None for "nothing"; an earlier one wins.
-        """
-        while True:
-            event = self._event
-            for look in looks:
-                if (found := look()) is not None:
-                    return found
-            await event.wait()

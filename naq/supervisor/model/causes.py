@@ -36,7 +36,7 @@ class Cause:
 
     Attributes:
         code: exit code, where there was one.
-        signal: number of the signal it died of.
+        signal: number of the signal that killed it.
         message: what a person needs to know beyond that.
     """
 
@@ -54,7 +54,7 @@ class Cause:
 
     @property
     def exit_code(self) -> int:
-        """What a shell would report: 128 + n for a signal, 126 for a program that cannot start."""
+        """What a shell would report: 128 + n for signal n, 126 for a program that cannot start."""
         if self.kind is CauseKind.SPAWN_ERROR:
             return 126
         if self.signal is not None:
@@ -86,6 +86,6 @@ def _signal_name(number: int) -> str:
 class Ending(StrEnum):
     """How what was left of a run came to its end."""
 
-    QUIET = "quiet"  # nothing was left, or it went when asked
-    KILLED = "killed"  # it did not go in time
+    QUIET = "quiet"  # nothing was left, or it ended when asked to
+    KILLED = "killed"  # it did not end in time
     STUCK = "stuck"  # it is still there

@@ -1,11 +1,8 @@
-"""Who needs whom: the order of starting, the order of stopping, and cycles.
+"""What services depend on: in which order they start and stop, and whether one may start now.
 
-Pure. A graph is a mapping of each name to the names it depends on.
-
-Whether a replica may start: what its dependencies have reached.
-
-Pure. A dependency is a milestone for the start and no bond for life: once met, it is not looked at
-again before the next start on request.
+Pure. A graph maps each name to the names it depends on. A dependency is a milestone for the start
+and not a bond for life: once it has been reached, it does not matter again before the next start
+on request.
 """
 
 from __future__ import annotations
@@ -38,8 +35,13 @@ __all__ = [
 ]
 
 
+def edges(services: Mapping[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
+    """Return the graph of ``depends_on``."""
+    return {name: tuple(d.service for d in spec.depends_on) for name, spec in services.items()}
+
+
 def find_cycle(graph: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return one cycle as ``a, b, a``, or nothing. Names the graph does not have are ignored."""
+    """Return one cycle as ``a, b, a``, or nothing. Names that are not in the graph are ignored."""
     done: set[str] = set()
     for root in graph:
         # Depth first, by hand: a long chain of services must not meet Python's recursion limit.
@@ -62,7 +64,7 @@ def find_cycle(graph: Mapping[str, Collection[str]]) -> tuple[str, ...]:
 
 
 def start_layers(graph: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """Group the names so that each depends only on earlier groups; the graph's order within one.
+    """Group the names so that each depends only on earlier groups; within one, as in the graph.
 
     Raises:
         ValueError: there is a cycle.
@@ -80,7 +82,7 @@ def start_layers(graph: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
 
 
 def stop_layers(graph: Mapping[str, Collection[str]]) -> list[tuple[str, ...]]:
-    """Return the starting layers backwards: nothing is stopped before what depends on it."""
+    """Return the starting layers in reverse: nothing is stopped before what depends on it."""
     return start_layers(graph)[::-1]
 
 
@@ -89,9 +91,13 @@ def stop_order(
 ) -> dict[str, frozenset[str]]:
     """Return, for each name, the names that must be gone before it may be stopped.
 
-    These are its dependents. For a name in ``last`` they are all others besides, except what those
-    in ``last`` need themselves, directly or not: what everything stands on goes last even where
+    These are its dependents. For a name in ``last`` they are all other names as well, except those
+    that ``last`` itself needs, directly or not: what everything stands on goes last even where
     nobody wrote the dependency down.
+
+    Args:
+        graph: who needs whom.
+        last: names that all others stand on.
     """
     before = {name: set(names) for name, names in dependents(graph).items()}
     others = set(graph) - closure(graph, last)
@@ -124,19 +130,25 @@ def closure(graph: Mapping[str, Collection[str]], names: Iterable[str]) -> set[s
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """Go ahead."""
+    """All dependencies are where they must be: go ahead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """It will never be met; ``reason`` says what is in the way."""
+    """One will never be where it must be; ``reason`` says why."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Not yet. Look again after a change, and ``until`` seconds after the wait began."""
+    """Not yet.
+
+    Attributes:
+        until: seconds after the wait began when to look again, if nothing has changed by then;
+            None: never.
+        waiting_for: the services that are not there yet.
+    """
 
     until: float | None
     waiting_for: tuple[str, ...]
@@ -184,19 +196,14 @@ def reached(condition: Condition, status: Status) -> bool:
         case Condition.COMPLETED:
             return status.state is State.COMPLETED
         case Condition.EXITED:
-            return status.state in (State.COMPLETED, State.FAILED)
+            return status.state in {State.COMPLETED, State.FAILED}
 
 
 def _hopeless(condition: Condition, status: Status) -> str:
-    """Say why ``condition``, which is not reached, will not be reached by itself."""
+    """Say why a condition that is not reached will not be reached by itself either."""
     # DOWN is not hopeless: somebody stopped it and may start it again.
     if status.state not in PARKED or status.state is State.DOWN:
         return ""
     if condition is Condition.READY and status.state is State.COMPLETED:
         return f"{status.name} has completed and will not be ready"
     return f"{status.name} is {status.state}"
-
-
-def edges(services: Mapping[str, ServiceSpec]) -> dict[str, tuple[str, ...]]:
-    """Return the graph of ``depends_on``."""
-    return {name: tuple(d.service for d in spec.depends_on) for name, spec in services.items()}

@@ -1,14 +1,14 @@
 """The life of one replica: its states, what moves it, and whether it starts again.
 
 Everything that decides about a replica is in this file, as values and one table. There is no I/O,
-no clock and no event loop: ``service.py`` waits, kills and spawns, and asks here what it means.
+no clock and no event loop: ``replica/owner.py`` waits, kills and spawns, and asks here what to do.
 
 
 Two layers
 ==========
 
-As in systemd and Kubernetes, what is wanted (up or down) is kept apart from what is the case. The
-state below is what is the case, one per replica. A wish becomes an event only when the owner of
+As in systemd and Kubernetes, what is wanted (up or down) is kept apart from what is actually going
+on. The state below is the latter, one per replica. A wish becomes an event only when the owner of
 the replica acts on it; so a wish to stop cannot race with an exit, it is looked at after it.
 
 
@@ -107,7 +107,7 @@ __all__ = [
 
 
 class State(StrEnum):
-    """What is the case with a replica."""
+    """What a replica is doing."""
 
     DOWN = "DOWN"
     WAITING = "WAITING"
@@ -145,13 +145,13 @@ class Event(StrEnum):
     """What moves a replica from one state to the next."""
 
     UP = "up"  # it is wanted
-    MET = "met"  # every dependency is as far as it must be
+    MET = "met"  # every dependency is where it must be
     UNMET = "unmet"  # a dependency never will be
     READY = "ready"
     NOT_READY = "not ready"
     ENDED = "ended"  # exit, crash or failure to spawn that nobody asked for
     STOP = "stop"  # it is not wanted any more
-    RECYCLE = "recycle"  # it is wanted afresh
+    RECYCLE = "recycle"  # another run of it is wanted
     SUCCEEDED = "succeeded"  # another run has taken its place, without a gap
     FAULT = "fault"  # it runs, but must not go on like this
     GONE = "gone"
@@ -217,7 +217,7 @@ TABLE: dict[State, dict[Event, State]] = {
 
 
 class LifecycleError(Exception):
-    """An event came in a state that has no place for it: a bug in the caller."""
+    """An event came in a state that does not expect it: a bug in the caller."""
 
 
 def transition(state: State, event: Event) -> State:
@@ -234,13 +234,13 @@ def transition(state: State, event: Event) -> State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What a replica went through, as far as the next decision needs it.
+    """The past of a replica, as far as the next decision needs it.
 
     Attributes:
         failures: counted ends since the last long READY time.
         window: monotonic times of counted ends, oldest first.
-        started_at: monotonic time of the last spawn.
-        ready_at: monotonic time it became READY in this run, None if it did not.
+        started_at: monotonic time at which the current run began.
+        ready_at: monotonic time at which that was READY for the first time; None before.
     """
 
     failures: int = 0
@@ -268,7 +268,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """It has done what it was for."""
+    """It has done its work: do not start it again."""
 
     history: History
 

@@ -1,4 +1,4 @@
-"""Where a running project keeps its files, and who of several supervisors is the one.
+"""Where a running project keeps its files, and the lock that lets it have one supervisor only.
 
 ``.naq/run`` beside the supervisor file, mode 0700, holds the control socket, its lock, the state
 file, and whatever a kind keeps there. No event loop: ``naq ps`` starts here.
@@ -36,7 +36,7 @@ class RunDir:
 
     Attributes:
         path: ``.naq/run``.
-        sockets: where sockets are; the same, unless that path is too long for a socket.
+        sockets: where sockets are: the same directory, unless its path is too long for a socket.
         chosen: the control socket, where the file names one.
     """
 
@@ -79,7 +79,7 @@ class RunDir:
 
     @property
     def state(self) -> Path:
-        """What the supervisor has started, for whoever cleans up after it."""
+        """The file with what the supervisor has started, for whoever cleans up after it."""
         return self.path / "state.json"
 
     def create(self) -> None:
@@ -103,7 +103,7 @@ class RunDir:
             raise SupervisorError(f"cannot make {self.path}: {exc.strerror}") from exc
 
     def _point_at_socket(self) -> None:
-        """Leave word where the control socket is, if it is not where one would look."""
+        """Write down where the control socket is, if it is not in its usual place."""
         pointer = self.path / _POINTER
         if self.chosen is None:
             pointer.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
 __all__ = [
     "Backoff",
     "Condition",
@@ -68,7 +67,7 @@ class Policy(StrEnum):
 
 
 class OnExhausted(StrEnum):
-    """What happens when a replica failed more often than its budget allows."""
+    """What happens when a replica has failed more often than its budget allows."""
 
     DEGRADE = "degrade"  # CRASHLOOP: keep trying at the longest delay
     FAIL = "fail"
@@ -128,7 +127,7 @@ class Dependency:
     condition: Condition = Condition.READY
     required: bool = True
     timeout: float | None = None
-    restart: bool = False  # a new run of it, once it has come that far again, restarts us
+    restart: bool = False  # a new run of it, once it is there again, restarts us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +142,7 @@ class Readiness:
         timeout: for one try.
         failures: how many in a row make a difference, once it has succeeded.
         initial_delay: seconds after READY before the first look at whether it is alive.
-        status: HTTP status codes that count, first and last.
+        status: HTTP status codes that count as success, first and last.
     """
 
     probe: str = "none"
@@ -170,12 +169,12 @@ class Watchdog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a replica may use; None is no limit.
+    """What a replica may use; None: no limit.
 
     Attributes:
-        max_memory: resident bytes of its session; above, it is restarted.
-        max_age: seconds; then it is restarted.
-        max_age_jitter: share of it that replicas differ by, so that they do not go together.
+        max_memory: resident bytes of its session; it is restarted when it uses more.
+        max_age: seconds after which it is restarted.
+        max_age_jitter: share of it by which replicas differ, so that they do not end together.
         nofile: open files (RLIMIT_NOFILE).
         nice: priority, -20 to 19.
     """
@@ -209,10 +208,10 @@ class Rolling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """When a log file is put aside, and what becomes of it.
+    """When a log file is rotated, and what becomes of the old one.
 
     Attributes:
-        max_size: bytes.
+        max_size: bytes from which on it is rotated.
         keep: how many old files.
         max_age: seconds; older ones are removed. None: only their number counts.
         compress: whether old files are gzipped.
@@ -226,7 +225,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFile:
-    """Where the lines of a service are written besides; ``file`` is a template, or None."""
+    """Where else the lines of a service are written; ``file`` is a template, or None."""
 
     file: str | None = None
     rotate: Rotation | None = None  # None: as the project says
@@ -238,10 +237,10 @@ class Logging:
 
     format: str = "auto"  # auto | text | json
     level: str = "info"  # of the supervisor's own lines
-    on_slow_sink: str = "drop"  # there is no other way
+    on_slow_sink: str = "drop"  # nothing else is supported
     buffer: int = 2000  # lines kept per replica
     max_line: int = 16 * 1024
-    dir: str | None = None  # a file per replica in it
+    dir: str | None = None  # where each replica has a file of its own
     rotate: Rotation = field(default_factory=Rotation)
 
 
@@ -271,11 +270,11 @@ class ServiceSpec:
         port: of the first replica; the others follow it. None where there is none.
         options: the keys that belong to the service's type.
         stdin: a file, or ``null``.
-        profiles: those it belongs to; none: to all.
+        profiles: those it belongs to; empty: all.
         disabled: it is not started before somebody asks for it.
-        rerun: what has completed runs again when its group is restarted.
+        rerun: it runs again when its group is restarted, even if it has completed.
         stop_pre: command that runs before the stop signal, within ``stop_timeout``.
-        user: name or number; None: the supervisor's own. So is ``group``.
+        user: name or number; None: the supervisor's own. The same goes for ``group``.
     """
 
     name: str

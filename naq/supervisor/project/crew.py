@@ -40,7 +40,7 @@ class Crew:
 
     Attributes:
         project: what they are the services of.
-        host: what replicas are given.
+        host: what replicas share.
         roster: the replicas.
         busy: held by a reload or a scale, so that there is one at a time.
     """
@@ -59,9 +59,9 @@ class Crew:
 
         Args:
             project: what they are the services of.
-            host: what replicas are given.
+            host: what replicas share.
             owners: the nursery of the replicas' owners.
-            keepers: the nursery of everything that ends as soon as the project is to stop.
+            keepers: the nursery of everything that ends as soon as the project is asked to stop.
             give_up: stops the project because of a bug in the supervisor.
             stop_because_of: stops the project because of a replica that has failed for good.
         """
@@ -139,7 +139,7 @@ class Crew:
         return chosen
 
     def prepare(self, specs: Iterable[ServiceSpec]) -> None:
-        """Let kinds get ready.
+        """Let kinds get ready for services that are about to run.
 
         Raises:
             Refused: they cannot.
@@ -159,7 +159,7 @@ class Crew:
     ) -> dict[str, str]:
         """Restart replicas of one service, a few at a time; return problems by name.
 
-        Stops at the first that does not get ready: the others stay as they are.
+        The first one that does not become ready ends this: the others stay as they are.
 
         Args:
             replicas: those of one service.
@@ -181,7 +181,7 @@ class Crew:
         return problems
 
     async def scale(self, name: str, number: int) -> None:
-        """Have ``number`` replicas of a service; those that go are gone when this returns."""
+        """Have ``number`` replicas of a service; surplus ones have ended when this returns."""
         spec = self.roster.specs[name]
         if number == spec.replicas:
             return
@@ -197,7 +197,7 @@ class Crew:
             await self.roster.shrink(scaled, Cause(kind=CauseKind.SCALE))
 
     async def wait(self, replicas: Iterable[Replica], goal: str) -> dict[str, str]:
-        """Wait until replicas are as ``goal`` says; return why those that never will are not.
+        """Wait until replicas are as ``goal`` says; return problems of those that never will be.
 
         Args:
             replicas: which.
@@ -211,10 +211,10 @@ class Crew:
         return problems
 
     async def perform(self, fn: Callable[[], Awaitable[T]]) -> T:
-        """Run ``fn`` to its end even if the caller is cancelled; the project's stop ends it.
+        """Run ``fn`` to its end even if the caller is cancelled; only the project's stop ends it.
 
         Raises:
-            Refused: it was ended by that.
+            Refused: the project's stop has ended it.
         """
         outcome: list[T] = []
         problems: list[Exception] = []
@@ -280,7 +280,7 @@ class Crew:
 
 
 def _look(replicas: Sequence[Replica], goal: str, problems: dict[str, str]) -> bool | None:
-    """Whether all are where they should be, or never will be; fills ``problems``."""
+    """Whether all are where they should be, or never will be; then ``problems`` says which."""
     problems.clear()
     for replica in replicas:
         status = replica.status

@@ -1,6 +1,6 @@
-"""What happened to replicas: the last transitions, and a way to follow them.
+"""What has happened to replicas, and what they are doing, in the form that clients are given.
 
-What `naq ps` shows: the board in plain JSON values.
+The history is bounded and can be followed; a status becomes plain JSON values for ``naq ps``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Transition:
 
     Attributes:
         at: wall clock, seconds since the epoch.
-        took: seconds from the start of the run to READY, or to the end of a oneshot, where that is
-            what happened.
+        took: seconds from the start of the run to READY, or to the end of a oneshot; None for all
+            other transitions.
     """
 
     at: float
@@ -69,7 +69,7 @@ class Events:
         self._followers: list[Callable[[Transition], None]] = []
 
     def add(self, before: Status, after: Status, now: float) -> Transition:
-        """Note a change of state.
+        """Record a change of state.
 
         Args:
             before: the status before it.
@@ -104,7 +104,7 @@ class Events:
             self._ears.remove(ring)
 
     def changed(self) -> None:
-        """Tell listeners that some replica is not as it was, whatever it is that changed."""
+        """Tell listeners that something about some replica has changed."""
         for ring in self._ears:
             ring()
 

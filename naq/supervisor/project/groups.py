@@ -1,13 +1,13 @@
 """Groups: who is restarted when a member fails, in which order, and how often.
 
 As in OTP: ``one_for_one`` restarts the member alone, ``rest_for_one`` it and the services after it,
-``one_for_all`` all of them. The others are stopped in reverse order first, and then all are started
-one after the other, each when the one before it is ready. How often that may happen is a budget of
-the group's own, over all members.
+``one_for_all`` all of them. The others are stopped in reverse order first; then all are started one
+after the other, each when the one before it is ready. How often that may happen is a budget of the
+group's own, for all members together.
 
-What a group does to its members is a hold: they are wanted as before, so what an operator has
-stopped stays down, and nothing of it counts as a failure of theirs. Members that fail together, or
-while the group is being restarted, are one restart.
+A group holds its members: they are wanted as before, so what an operator has stopped stays down,
+and a hold does not count as a failure. Members that fail together, or while the group is being
+restarted, cost one restart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from naq.supervisor.model.board import Bell
-from naq.supervisor.model.lifecycle import PARKED, State
+from naq.supervisor.model.lifecycle import DELAYED, PARKED, State
 from naq.supervisor.model.spec import OnExhausted, Strategy
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupKeeper", "affected", "within_budget"]
 
-# A member that has got so far, or no farther, lets the next one start.
-_SETTLED = PARKED | {State.READY, State.BACKOFF, State.CRASHLOOP}
+# A member that is ready, or will not be for a while, lets the next one start.
+_SETTLED = PARKED | DELAYED | {State.READY}
 
 
 def affected(spec: GroupSpec, service: str, *, whole: bool) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def affected(spec: GroupSpec, service: str, *, whole: bool) -> tuple[str, ...]:
     Args:
         spec: the group.
         service: the member that failed.
-        whole: it has escalated: all of them, whatever the strategy.
+        whole: it has escalated: restart all of them, whatever the strategy.
     """
     if whole or spec.strategy is Strategy.ONE_FOR_ALL:
         return spec.members
@@ -51,7 +51,7 @@ def affected(spec: GroupSpec, service: str, *, whole: bool) -> tuple[str, ...]:
 
 
 def within_budget(spec: GroupSpec, window: deque[float], now: float) -> bool:
-    """Spend one restart of the group's budget; whether there was one.
+    """Spend one restart of the group's budget; return whether there was one left.
 
     Args:
         spec: the group.
@@ -68,7 +68,7 @@ def within_budget(spec: GroupSpec, window: deque[float], now: float) -> bool:
 
 
 class GroupKeeper:
-    """Carries out what a group means. :meth:`run` belongs in a task."""
+    """Restarts the members of a group together. :meth:`run` belongs in a task."""
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class GroupKeeper:
             roster: where its members are.
             board: where their statuses are.
             say: prints a text, with a level.
-            stop_project: called with the member that failed when the budget is spent and that is
-                what it is for.
+            stop_project: called with the member that failed, when the budget is spent and the
+                group says that this ends the project.
         """
         self.spec = spec
         self._roster = roster
@@ -120,7 +120,7 @@ class GroupKeeper:
         self._bell.ring()
 
     async def run(self) -> None:
-        """Restart the group whenever that is called for."""
+        """Restart members whenever a failure calls for it."""
         while True:
             await self._bell.until(lambda: self._pending or None)
             names = list(self._pending)
@@ -129,7 +129,7 @@ class GroupKeeper:
             await self._start_members()
 
     def release_all(self) -> None:
-        """Let go of everything that is held: the group is no more, or the project stops."""
+        """Release everything that is held: the group no longer exists, or the project stops."""
         self._pending.clear()
         for replica in self._held:
             replica.release()
@@ -144,7 +144,7 @@ class GroupKeeper:
 
     async def _start_members(self) -> None:
         """Start in order; a failure on the way begins the whole thing again."""
-        delay = max(self._pending.values(), default=0.0)  # none: let go of meanwhile
+        delay = max(self._pending.values(), default=0.0)  # empty: all released meanwhile
         order = [name for name in self.spec.members if name in self._pending]
         self._pending.clear()
         with trio.move_on_after(delay):
@@ -161,7 +161,7 @@ class GroupKeeper:
             if self._pending:
                 return True
             replicas = self._roster.of(name)
-            # What was just let go has not moved yet: DOWN but wanted is on its way.
+            # What was just released has not moved yet: DOWN but wanted is on its way.
             return (
                 all(
                     r.status.state in _SETTLED

@@ -1,7 +1,7 @@
 """Commands that are run when something happens: ``[hooks]`` of the file.
 
-The event is on standard input, as JSON. A hook never holds anything up: it runs beside, for ten
-seconds at most, and when more of them wait than anybody can want, further ones are dropped.
+A command gets the event on standard input, as JSON. It never holds anything up: it has ten seconds
+beside everything else, and when too many are waiting, further ones are dropped.
 """
 
 from __future__ import annotations
@@ -100,7 +100,11 @@ class Hooks:
                     self._dropped = 0
 
     async def drain(self, *, hurry: bool) -> None:
-        """Let what was offered run to its end, for a moment."""
+        """Give what was offered a moment to end.
+
+        Args:
+            hurry: do not wait at all.
+        """
         with trio.move_on_after(0.0 if hurry else _LAST_WAIT):
             await self._bell.until(lambda: None if self._running or self._waiting else True)
 

@@ -1,8 +1,8 @@
-"""What a reload has to do: the smallest change from one topology to another. Pure.
+"""What a reload has to do: the smallest change that leads from one topology to another. Pure.
 
-Each key of a service has an apply class (``_keys.py``); the class of a change is the strongest of
-the keys that differ. A service whose environment files have changed since its runs began restarts
-as well. Where nothing differs, nothing is touched.
+Each key of a service has an apply class (``config/keys.py``); a change has the strongest class of
+the keys that differ. A service whose environment files have changed since its runs began is
+restarted as well. Where nothing differs, nothing is touched.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Change:
     """What happens to one service.
 
     Attributes:
-        actions: all that is to be done.
-        keys: what differs.
-        note: numbers of replicas and the like.
+        actions: everything that is to be done.
+        keys: the keys that differ.
+        note: the numbers of replicas before and after, if they differ.
     """
 
     service: str
@@ -88,8 +88,8 @@ class Plan:
 
     Attributes:
         changes: of services.
-        project: keys outside of services that are taken over at once.
-        later: keys that only count at the next ``naq up``.
+        project: keys of the project that are taken over at once.
+        later: keys that take effect at the next ``naq up``.
     """
 
     changes: tuple[Change, ...]
@@ -97,7 +97,7 @@ class Plan:
     later: tuple[str, ...] = ()
 
     def of(self, *actions: Action) -> list[Change]:
-        """Return the changes that have one of ``actions`` to be done."""
+        """Return the changes that include one of ``actions``."""
         return [change for change in self.changes if change.actions & set(actions)]
 
     def lines(self) -> list[str]:
@@ -121,11 +121,11 @@ def compare(
     """Return what leads from ``old`` to ``new``.
 
     Args:
-        old: what was read last.
-        new: what is read now.
+        old: the topology so far.
+        new: the one to come.
         running: digests of the environment files that the runs of each service began with.
-        digests: the same, as the files are now.
-        prune: whether services that are gone from the file are stopped.
+        digests: the same of each service, as the files are now.
+        prune: whether services that are no longer in the file are stopped.
     """
     everything = _project_restarts(old, new)
     changes = []
@@ -175,7 +175,7 @@ def _differences(
 ) -> Iterator[tuple[str, Apply]]:
     for name, key in keys.items():
         if isinstance(key.type, Spread):
-            continue  # written in another way, it is in the keys it stands for
+            continue  # another way to write other keys, which are compared themselves
         one, other = getattr(before, name), getattr(after, name)
         if one == other:
             continue

@@ -1,4 +1,4 @@
-"""The kinds of a project: made once, told what is about to run, asked what they export."""
+"""The kinds of a project: made once, told what is about to run, asked for what they export."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Preparation:
         self._prepared: dict[str, object] = {}
 
     def kind(self, type_: str) -> Kind:
-        """Return the one object of a kind."""
+        """Return the object of a kind; there is one for each."""
         if type_ not in self._made:
             self._made[type_] = self._kinds[type_]()
         return self._made[type_]
 
     def last(self, services: Iterable[ServiceSpec]) -> list[str]:
-        """Return the names of those that others stand on."""
+        """Return the names of those that all others stand on, which are stopped last."""
         return [spec.name for spec in services if self.kind(spec.type).last]
 
     def prepare(self, services: Iterable[ServiceSpec]) -> None:
-        """Let kinds get ready for ``services``; those they are ready for are left out.
+        """Let kinds get ready for those of ``services`` that they are not ready for yet.
 
         Raises:
             NaqException: they cannot run.
@@ -57,7 +57,7 @@ class Preparation:
                 self._exports[name] = self.kind(type_).exports(spec)
 
     def forget(self, name: str) -> None:
-        """Take note that a service is no more: it exports nothing."""
+        """Take note that a service no longer exists: it exports nothing."""
         self._prepared.pop(name, None)
         self._exports.pop(name, None)
 

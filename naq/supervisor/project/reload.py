@@ -1,4 +1,4 @@
-"""Carrying out a reload: what differs in the file is changed, with as little as possible restarted.
+"""A reload: takes over what differs in the file, and restarts as little as possible for it.
 
 A file with problems changes nothing.
 """
@@ -34,10 +34,10 @@ def prepare_reload(crew: Crew, topology: Topology | None = None, *, prune: bool 
     Args:
         crew: the services.
         topology: the new one; None: read it.
-        prune: stop what is gone from the file.
+        prune: stop services that are no longer in the file.
 
     Raises:
-        Refused: it has problems, or there is no file.
+        Refused: the file has problems, or there is none.
     """
     reread = crew.project.reread
     if topology is None:
@@ -63,7 +63,7 @@ def _plan(crew: Crew, topology: Topology, *, prune: bool) -> Plan:
 
 
 class Reload:
-    """One reload.
+    """One reload, prepared by :func:`prepare_reload`.
 
     Attributes:
         plan: what it does.
@@ -84,7 +84,7 @@ class Reload:
         """
         crew = self._crew
         async with crew.busy:
-            if crew.project.topology is not self._old:  # another one was quicker
+            if crew.project.topology is not self._old:  # another reload was quicker
                 self.plan = _plan(crew, self._new, prune=self._prune)
             preparation = crew.project.preparation
             exports = {name: preparation.exports_to(name) for name in crew.roster.specs}
@@ -94,7 +94,7 @@ class Reload:
             self._start()
             restarts = {change.service for change in self.plan.of(Action.RESTART)}
             await self._restart(restarts)
-            # A broker on another port: everybody else has to be told.
+            # If the broker has moved to another port, everybody else has to be told.
             moved = {
                 name
                 for name, before in exports.items()
@@ -106,7 +106,7 @@ class Reload:
         return self._problems
 
     def adopt_only(self, services: Collection[str]) -> None:
-        """Let some services take over their new definition: they are about to be restarted."""
+        """Give some services their new definition, because they are about to be restarted."""
         crew = self._crew
         old = crew.project.topology
         merged = dict(old.services)
@@ -119,7 +119,7 @@ class Reload:
         crew.project.adopt(replace(old, services=MappingProxyType(merged)))
 
     async def _remove(self) -> None:
-        """Stop what is gone, dependents first."""
+        """Stop what is no longer in the file, dependents first."""
         gone = [change.service for change in self.plan.of(Action.REMOVE)]
         before = graph.stop_order(graph.edges(self._crew.roster.specs))
         cause = Cause(kind=CauseKind.RELOAD)
@@ -137,10 +137,10 @@ class Reload:
                 replica.stop(cause)
 
     def _take_over(self) -> None:
-        """Let everything know its new definition; nothing restarts for that."""
+        """Give everything its new definition; nothing is restarted yet."""
         crew = self._crew
         specs = crew.roster.specs
-        # Without --prune, what is gone from the file goes on as it was.
+        # Without --prune, services that are no longer in the file go on as they were.
         stays = {n: s for n, s in specs.items() if n not in self._new.services}
         services = MappingProxyType({**stays, **self._new.services})
         crew.project.adopt(replace(self._new, services=services))
@@ -181,7 +181,7 @@ class Reload:
     async def _restart_one(self, name: str) -> None:
         crew = self._crew
         spec = crew.roster.specs[name]
-        # What is down stays down, and has the new definition when it is started.
+        # What is down stays down, and gets the new definition when it is started.
         replicas = [r for r in crew.roster.of(name) if r.status.wanted and r.status.active]
         if not replicas or not self._prepared([spec]):
             return

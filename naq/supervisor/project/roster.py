@@ -1,4 +1,4 @@
-"""Which replicas there are: made, found by name, scaled, taken away again."""
+"""The replicas that exist: made, found by name, scaled, removed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Roster:
         """Make an empty roster.
 
         Args:
-            host: what replicas get.
+            host: what replicas share.
             nursery: for their owners.
             own: runs the owner of a replica to its end.
             kind: the kind of a type of service.
@@ -70,7 +70,7 @@ class Roster:
             yield from self.of(service)
 
     def find(self, names: Iterable[str]) -> list[Replica]:
-        """Return the replicas that ``names`` mean: services, or ``service.N``; all, if none.
+        """Return the replicas that ``names`` stand for: services, or single ones as ``service.N``.
 
         Raises:
             Refused: there is no such service or replica.
@@ -94,7 +94,7 @@ class Roster:
         raise Refused("unknown-service", f"no service {name!r}; there are: {known}")
 
     def update(self, spec: ServiceSpec) -> None:
-        """Give a service and all its replicas another definition; their number is another thing."""
+        """Give a service and all its replicas another definition; their number does not change."""
         self._specs[spec.name] = spec
         for replica in self.of(spec.name):
             replica.update(spec, self._kind(spec.type))
@@ -107,13 +107,13 @@ class Roster:
         return [self._start_owner(spec, index, wanted=wanted) for index in missing]
 
     async def shrink(self, spec: ServiceSpec, cause: Cause) -> None:
-        """Stop the replicas with the highest numbers, and take them away when they are gone."""
+        """Stop the replicas with the highest numbers, and remove them once they have ended."""
         self.update(spec)
         surplus = [r for r in self.of(spec.name) if r.status.replica > spec.replicas]
         await self._dismiss(surplus[::-1], cause)
 
     async def remove(self, service: str, cause: Cause) -> None:
-        """Stop a service, and take it away when it is gone."""
+        """Stop a service, and remove it once it has ended."""
         await self._dismiss(self.of(service)[::-1], cause)
         self._by_service.pop(service, None)
         self._specs.pop(service, None)

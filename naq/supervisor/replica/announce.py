@@ -1,4 +1,4 @@
-"""What the supervisor says about a replica in its own log lines. Pure: values in, a line out."""
+"""The lines of its own that the supervisor prints about a replica. Pure: values in, a line out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "unready",
 ]
 
-# Causes that somebody wanted: worth a line in debug mode only, or an ordinary one.
+# Ends on request are worth a line in debug mode only, planned ones an ordinary line.
 _ASKED = frozenset({CauseKind.SHUTDOWN, CauseKind.OPERATOR})
 _PLANNED = frozenset(
     {CauseKind.SCALE, CauseKind.RELOAD, CauseKind.AGE, CauseKind.GROUP, CauseKind.DEPENDENCY}
@@ -43,12 +43,12 @@ class Said(NamedTuple):
 
 
 def started(pid: int | None) -> Said:
-    """It runs, and there is something to wait for until it is ready."""
+    """It runs, and its readiness is waited for."""
     return Said(f"started{_pid(pid)}", "debug")
 
 
 def ready(pid: int | None, seconds: float, *, waited: bool) -> Said:
-    """It is ready, ``seconds`` after its start; ``waited`` if there was a check to pass."""
+    """It is ready, ``seconds`` after its start; ``waited`` if there was a check to pass first."""
     return Said(f"ready after {span(seconds)}{_pid(pid)}" if waited else f"running{_pid(pid)}")
 
 
@@ -58,18 +58,18 @@ def ready_again() -> Said:
 
 
 def unready(why: str) -> Said:
-    """Its readiness probe does not succeed any more, or it said so itself."""
+    """Its readiness probe fails, or it said so itself."""
     return Said(f"is not ready: {why}", "warning")
 
 
 def renewing(cause: Cause) -> Said:
-    """A new run of it is started beside the old one."""
+    """A successor is started beside its current run."""
     why = "" if cause.kind in _ASKED else f" ({cause})"
     return Said(f"is being replaced{why}")
 
 
 def not_renewed(problem: str) -> Said:
-    """The new run did not get ready."""
+    """The successor did not become ready."""
     return Said(f"was not replaced: {problem}; the old one goes on", "error")
 
 
@@ -87,19 +87,19 @@ def skipped(reason: str) -> Said:
 
 
 def stopping(cause: Cause) -> Said:
-    """It was asked to end. Only worth a line of its own where nobody asked for that."""
+    """It is asked to end."""
     if cause.kind in _ASKED:
         return Said("stopping", "debug")
     return Said(f"stopping: {cause}", "info" if cause.kind in _PLANNED else "warning")
 
 
 def still_stopping(left: float) -> Said:
-    """It takes its time."""
+    """It has not ended yet."""
     return Said(f"is still stopping; to be killed in {span(left)}")
 
 
 def stopped(ending: Ending) -> Said:
-    """It, or what it left behind, has been brought to its end."""
+    """It has been brought to its end, with everything it left behind."""
     match ending:
         case Ending.QUIET:
             return Said("stopped")
@@ -110,7 +110,7 @@ def stopped(ending: Ending) -> Said:
 
 
 def ended(cause: Cause, decision: Decision, spec: ServiceSpec, failures: int) -> Said:
-    """It has ended unasked, and this is what follows."""
+    """It has ended by itself, and this is what follows."""
     match decision:
         case Complete():
             return Said("completed")
