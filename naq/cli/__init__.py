@@ -28,7 +28,7 @@ COMMANDS = {
         ("down", "project.services:down", "Stop them in order."),
         ("worker", "serve:worker", "Run jobs of queues."),
         ("scheduler", "serve:scheduler", "Do for schedules what the server cannot."),
-        ("dashboard", "serve_dashboard:dashboard", "Serve the dashboard."),
+        ("dashboard", "serve:dashboard", "Serve the dashboard."),
     ],
     "Services of a running project": [
         ("logs", "project.watch:logs", "Show what they have printed."),
