@@ -163,7 +163,7 @@ async def act(state: State, who: str, what: tuple[str, str, str], form: Mapping[
     kind, name, verb = what
     done = await ACTIONS[kind, verb](state, name, form)
     log.info("%s: %s %s %s: %s", who, kind, name, verb, done)
-    state.hub.ring()
+    state.changes.ring()
     return done
 
 
@@ -186,7 +186,7 @@ async def bulk(state: State, who: str, verb: str, ids: list[str]) -> str:
             continue
         done += 1
     log.info("%s: dead letters %s: %d of %d: %s", who, verb, done, len(ids), " ".join(ids[:20]))
-    state.hub.ring()
+    state.changes.ring()
     one = done == 1
     became = "queued again" if verb == "requeue" else "deleted"
     return f"{done} dead letter{'' if one else 's'} {'is' if one else 'are'} {became}"

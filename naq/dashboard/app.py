@@ -27,6 +27,7 @@ from naq.queue.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor
+    from naq.dashboard.pages.live import Hub
     from naq.dashboard.pages.render import Renderer
     from naq.dashboard.state import State
 
@@ -52,12 +53,12 @@ OPEN = frozenset({"/healthz", "/readyz", "/login"})
 """Paths that need no token."""
 
 
-def make_app(state: State, render: Renderer) -> QuartTrio:
+def make_app(state: State, render: Renderer, hub: Hub) -> QuartTrio:
     """Return the application."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["RESPONSE_TIMEOUT"] = 60
-    site = _Site(state, render)
+    site = _Site(state, render, hub)
     app.before_request(site.check)
     app.before_request(site.api_first)
     app.after_request(_harden)
@@ -80,11 +81,12 @@ def make_app(state: State, render: Renderer) -> QuartTrio:
 
 
 class _Site:
-    """What answers requests."""
+    """Answers requests."""
 
-    def __init__(self, state: State, render: Renderer) -> None:
+    def __init__(self, state: State, render: Renderer, hub: Hub) -> None:
         self._state = state
         self._render = render
+        self._hub = hub
         self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
 
     # ---------------------------------------------------------------- who
@@ -200,7 +202,7 @@ class _Site:
         try:
             visitor = self._visitor()
             csrf = (visitor.csrf if visitor else None) or ""
-            stream = PageStream(self._state.hub, path, (self._render.placeholder, csrf))
+            stream = PageStream(self._hub, path, (self._render.placeholder, csrf))
         except TooManyClientsError:
             return as_json(Problem("too many pages are open"), 503)
         return as_stream(stream)

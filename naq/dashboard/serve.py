@@ -31,19 +31,19 @@ log = logging.getLogger("naq.dashboard")
 
 BACKLOG = 128
 STALLED = 30.0
-"""Seconds after which the kernel ends a connection whose other end takes nothing of what is sent:
-nobody else can, since the answer waits there."""
+"""Seconds after which the kernel ends a connection whose other end accepts none of what is sent.
+Only the kernel can: the answer waits there."""
 GRACE = 2.0
-"""Seconds that requests under way get when the dashboard is stopped."""
+"""Seconds that requests in progress get when the dashboard is stopped."""
 
 
 class Dashboard:
-    """Serves the dashboard; ``await Dashboard().run()`` until :meth:`stop` or cancelled. On Trio.
+    """Serves the dashboard: ``await Dashboard().run()``, on Trio, until :meth:`stop`.
 
     Attributes:
-        host, port: where it listens; the port is known once it runs.
-        token: what one logs in with.
-        generated: whether the token was made here, so that somebody has to be told.
+        host, port: where it listens; with port 0 the real one is known once it runs.
+        token: what people log in with.
+        generated: whether the token was made up here, so that somebody has to be told.
     """
 
     def __init__(
@@ -62,24 +62,24 @@ class Dashboard:
         """Describe a dashboard.
 
         Args:
-            host: address to listen at. Others than loopback need a token or a proxy header.
-            port: 0: any free one.
-            token: what one logs in with; None: one is generated, and kept in the project's
-                ``.naq/run`` if it has one.
-            proxy_header: header in which a reverse proxy names who it has let through.
-            readonly: show only.
-            nats_url: where the server is; None looks where docs/guide.md says.
-            settings: instead of the environment's.
-            directory: of the project whose services are shown; None: the current one.
+            host: address to listen at. Any but loopback requires a token or a proxy header.
+            port: 0 means any free one.
+            token: what people log in with; None generates one, kept in the project's ``.naq/run``
+                if there is one.
+            proxy_header: header in which a reverse proxy names the user it has authenticated.
+            readonly: show everything, change nothing.
+            nats_url: the server's address; None looks where docs/guide.md says.
+            settings: used instead of those of the environment.
+            directory: of the project whose services are shown; None means the current one.
             project: its name, for people.
 
         Raises:
-            ConfigurationError: it would be open to everybody.
+            ConfigurationError: it would be open to everybody, or the port is no port.
         """
         if not is_loopback(host) and not (token or proxy_header):
             raise ConfigurationError(
                 f"{host} can be reached by others: give a token (--token, NAQ_DASHBOARD_TOKEN) or "
-                "the header of a reverse proxy that checks who they are (--proxy-header)"
+                "the header of a reverse proxy that authenticates them (--proxy-header)"
             )
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port={port!r}: must be between 0 and 65535")
@@ -89,7 +89,7 @@ class Dashboard:
         found = RunDir.find(directory)
         self.token = token or new_token(found.path if found else None)
         self._stopping = trio.Event()
-        self._link = Link(nats_url, settings or Settings.from_env(), changed=self._changed)
+        self._link = Link(nats_url, settings or Settings.from_env())
         self._state = State(
             self._link,
             Services(directory),
@@ -98,52 +98,43 @@ class Dashboard:
             project=project or directory.name,
         )
         self._render = Renderer(self._state)
-        self._state.hub = self._hub = Hub(self._parts)
+        self._hub = Hub(self._parts, self._state.changes)
 
     @property
     def url(self) -> str:
-        """Where it is, for a browser."""
+        """Its address, for a browser."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/"
 
     @property
     def login_url(self) -> str:
-        """The same, with the token: a link that logs in."""
+        """Its address with the token in it: a link that logs in."""
         return f"{self.url}login?token={quote(self.token)}"
 
     def stop(self) -> None:
-        """Take no more requests; end when those under way are answered."""
+        """Accept no more requests, and end when those in progress are answered."""
         self._stopping.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until stopped; ready (``task_status``) when the socket listens.
+        """Serve until stopped or cancelled; ready (``task_status``) when the socket listens.
 
         Raises:
             EnvironmentProblemError: the address cannot be used.
         """
-        listener = self._listen()
-        config = Config()
-        config.bind = [f"fd://{listener.detach()}"]
-        config.accesslog = None
-        config.errorlog = None
-        config.graceful_timeout = GRACE
-        config.shutdown_timeout = GRACE
-        config.include_server_header = False
-        config.h11_max_incomplete_size = 32_768
-        config.keep_alive_timeout = 30
+        config = _configured(self._listen())
+        app = make_app(self._state, self._render, self._hub)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._link.run)
+            nursery.start_soon(self._link.run, self._changed)
             nursery.start_soon(self._hub.run)
             nursery.start_soon(self._hub.beat)
             nursery.start_soon(self._listen_to_server)
-            app = make_app(self._state, self._render)
             await nursery.start(self._serve, app, config)
             task_status.started()
             log.info("dashboard at %s", self.url)
             try:
                 await self._stopping.wait()
             finally:
-                self._stopping.set()  # also where we are cancelled: hypercorn is told, and ends
+                self._stopping.set()  # when cancelled, too: hypercorn is told, and ends
             nursery.cancel_scope.deadline = trio.current_time() + GRACE + 1
             await self._served.wait()
             nursery.cancel_scope.cancel()
@@ -156,7 +147,7 @@ class Dashboard:
         task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         self._served = trio.Event()
-        # hypercorn is told to stop, never cancelled: it would leave connections half closed.
+        # Hypercorn is told to stop, never cancelled: that would leave connections half closed.
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 serving = partial(serve, app, config, shutdown_trigger=self._ended)
@@ -165,7 +156,7 @@ class Dashboard:
         self._served.set()
 
     async def _ended(self) -> None:
-        """Wait for the word to stop; open pages are let go then, or they would hold that up."""
+        """Wait until told to stop, then close the open pages, which would delay the end."""
         await self._stopping.wait()
         self._hub.close_all()
 
@@ -186,11 +177,11 @@ class Dashboard:
         self.port = listener.getsockname()[1]
         return listener
 
-    # ------------------------------------------------------------------ live
+    # ------------------------------------------------------------------ open pages
 
     def _changed(self) -> None:
         self._hub.tell(self._link.problem)
-        self._hub.ring()
+        self._state.changes.ring()
 
     async def _parts(self, path: str) -> dict[str, str] | None:
         found = await find(self._state, path)
@@ -201,3 +192,17 @@ class Dashboard:
         connection = self._link.connection
         if connection is not None:
             await self._hub.listen(connection)
+
+
+def _configured(listener: socket.socket) -> Config:
+    """Return how hypercorn serves; it takes over the listening socket."""
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.accesslog = None
+    config.errorlog = None
+    config.graceful_timeout = GRACE
+    config.shutdown_timeout = GRACE
+    config.include_server_header = False
+    config.h11_max_incomplete_size = 32_768
+    config.keep_alive_timeout = 30
+    return config

@@ -1,4 +1,4 @@
-"""What all requests share: the link, the supervisor, who may, and answers that are still fresh."""
+"""What all requests share: the link, the supervisor, who may enter, and answers still fresh."""
 
 from __future__ import annotations
 
@@ -19,35 +19,58 @@ if TYPE_CHECKING:
     from naq.dashboard.data.link import Link
     from naq.dashboard.data.queries import Queries
     from naq.dashboard.data.services import Services
-    from naq.dashboard.pages.live import Hub
 
-__all__ = ["State"]
+__all__ = ["Changes", "State"]
 
 T = TypeVar("T")
 
 SILENCE = object()
-"""An answer that did not come."""
+"""Stands for an answer that did not come."""
 
 FRESH = 0.4
-"""Seconds an answer is good for everybody: twenty open pages ask once."""
+"""Seconds for which an answer serves everybody: twenty open pages ask once."""
 PATIENCE = 5.0
-"""Seconds an answer may take before the page is shown without."""
+"""Seconds to wait for an answer before the page is shown without it."""
+
+
+class Changes:
+    """A bell that anyone may ring when something has changed, and that one task waits for.
+
+    Attributes:
+        seen_at: when the last change was taken note of (monotonic); an older answer may be out of
+            date.
+    """
+
+    def __init__(self) -> None:
+        self.seen_at = 0.0
+        self._bell = trio.Event()
+
+    def ring(self) -> None:
+        """Say that something has changed, or may have."""
+        self._bell.set()
+
+    async def wait(self) -> None:
+        """Wait until something has changed since :meth:`take`."""
+        await self._bell.wait()
+
+    def take(self) -> None:
+        """Take note of all changes so far."""
+        self._bell = trio.Event()
+        self.seen_at = time.monotonic()
 
 
 class State:
     """One dashboard.
 
     Attributes:
-        link: the server.
+        link: the connection to the server.
         services: the supervisor of this project.
         metrics: everything in numbers.
-        auth: who may.
+        auth: who may enter.
         readonly: nobody may act.
-        project: for people.
-        hub: open pages.
+        project: the project's name, for people.
+        changes: rung when something has changed; open pages are updated then.
     """
-
-    hub: Hub
 
     def __init__(
         self, link: Link, services: Services, auth: Auth, *, readonly: bool, project: str
@@ -58,14 +81,15 @@ class State:
         self.auth = auth
         self.readonly = readonly
         self.project = project
+        self.changes = Changes()
         self._answers: dict[str, tuple[float, Any]] = {}
         self._asking: dict[str, trio.Lock] = {}
 
     async def cached(self, name: str, ask: Callable[[Queries], Awaitable[T]]) -> T:
-        """Return an answer that is fresh, asking at most once at a time.
+        """Return a fresh answer to a question that is never asked twice at the same time.
 
         Args:
-            name: of the question.
+            name: identifies the question.
             ask: asks it.
 
         Raises:
@@ -73,13 +97,13 @@ class State:
         """
         async with self._asking.setdefault(name, trio.Lock()):
             at, answer = self._answers.get(name, (float("-inf"), None))
-            if at > self.hub.looked_at and time.monotonic() - at < FRESH:
-                if answer is SILENCE:  # or those who wait would each wait as long again
+            if at > self.changes.seen_at and time.monotonic() - at < FRESH:
+                if answer is SILENCE:  # or everyone in line would wait as long again
                     raise NaqConnectionError("the server does not answer")
                 known: T = answer
                 return known
             _, queries = self.link.here()
-            began = time.monotonic()  # what happens while it is answered may not be in it
+            began = time.monotonic()  # the answer may miss what happens from here on
             with trio.move_on_after(PATIENCE):
                 found = await ask(queries)
                 self._answers[name] = (began, found)
@@ -87,10 +111,10 @@ class State:
             self._answers[name] = (time.monotonic(), SILENCE)
         raise NaqConnectionError("the server does not answer")
 
-    async def minutes(self, queue: str | None = None) -> list[Any]:
-        """Return the last hour, minute by minute, oldest first."""
+    async def minutes(self, queue: str | None = None) -> list[MinuteRow]:
+        """Return the last hour, minute by minute, oldest first; of all queues or one."""
 
-        async def ask(_: Queries) -> list[Any]:
+        async def ask(_: Queries) -> list[MinuteRow]:
             connection, _queries = self.link.here()
             return [MinuteRow.of(minute) for minute in await last_hour(connection, queue)]
 

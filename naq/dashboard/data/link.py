@@ -1,6 +1,6 @@
-"""The connection of the dashboard, for as long as there is one.
+"""The dashboard's connection to the server, whenever there is one.
 
-The dashboard comes up without a server, says so, and goes on when there is one.
+The dashboard starts without a server, says so, and carries on once there is one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from naq.base import backoff as _backoff
+from naq.base import backoff
 from naq.dashboard.data.queries import Queries
 from naq.exceptions import NaqConnectionError, NaqException
 from naq.jobs.layout import ensure_streams
@@ -28,60 +28,57 @@ log = logging.getLogger("naq.dashboard")
 
 
 class Link:
-    """Connects, for ever.
+    """Keeps a connection, for ever.
 
     Attributes:
-        connection: the connection, once there was one; it reconnects by itself.
+        connection: the connection while there is one; it reconnects by itself.
         queries: what can be asked over it.
+        came: set once there has been a connection.
     """
 
-    def __init__(
-        self, nats_url: str | None, settings: Settings, *, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, nats_url: str | None, settings: Settings) -> None:
         """Describe the server.
 
         Args:
-            nats_url: where it is; None: as found.
+            nats_url: its address; None looks for one.
             settings: of naq.
-            changed: called when the link comes or goes.
         """
         self.connection: Connection | None = None
         self.queries: Queries | None = None
+        self.came = trio.Event()
         self._nats_url = nats_url
         self._settings = settings
-        self._changed = changed
         self._problem: str | None = "connecting to the server"
-        self.came = trio.Event()
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the link, None if nothing is."""
+        """What is wrong with the link; None if nothing is."""
         if self.connection is not None and not self.connection.connected:
-            return f"there is no link to {self.connection.url}; reconnecting"
+            return f"no connection to {self.connection.url}; reconnecting"
         return self._problem
 
-    async def run(self) -> None:
-        """Keep a connection until cancelled."""
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Keep a connection until cancelled; ``changed()`` is called when it comes or goes."""
         attempt = 0
         while True:
             try:
-                await self._hold()
+                await self._hold(changed)
             except NaqException as exc:
                 self._problem = str(exc)
                 log.warning("no server: %s", exc)
-            self._changed()
-            await trio.sleep(_backoff.exponential(attempt, initial=0.25, maximum=2.0, jitter=0.3))
+            changed()
+            await trio.sleep(backoff.exponential(attempt, initial=0.25, maximum=2.0, jitter=0.3))
             attempt += 1
 
-    async def _hold(self) -> None:
+    async def _hold(self, changed: Callable[[], None]) -> None:
         name = "naq dashboard"
         async with connect(self._nats_url, settings=self._settings, name=name) as connection:
             await ensure_streams(connection)
-            with connection.link_listener(lambda _: self._changed()):
+            with connection.link_listener(lambda _: changed()):
                 self.connection, self.queries = connection, Queries(connection)
                 self._problem = None
                 self.came.set()
-                self._changed()
+                changed()
                 try:
                     await trio.sleep_forever()
                 finally:
@@ -91,7 +88,7 @@ class Link:
         """Return the connection and what can be asked over it.
 
         Raises:
-            NaqConnectionError: there is none at this moment.
+            NaqConnectionError: there is no connection at the moment.
         """
         if self.problem is not None or self.connection is None or self.queries is None:
             raise NaqConnectionError(self.problem or "there is no server")

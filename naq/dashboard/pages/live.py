@@ -1,10 +1,11 @@
-"""Who is told when something has changed: open pages, by server-sent events.
+"""Open pages, and how they stay current: by server-sent events.
 
-The server tells that something has changed by what it stores. Hearing all of that would cost as
-much as working it off; so one message is waited for, then no more is heard for a moment, pages are
-rendered, and what is different is sent. Pages that show the same share one rendering.
+Every message the server stores is a sign that something has changed. Listening to all of them would
+cost as much as running the jobs; so the hub waits for one message, stops listening for a moment,
+renders the open pages, and sends the parts that differ. Browsers that show the same page share one
+rendering.
 
-A page whose reader does not read is let go: the browser comes back by itself.
+A browser that does not read what it is sent is disconnected; it reconnects by itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from naq.exceptions import NaqException
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from naq.dashboard.state import Changes
     from naq.nats.connection import Connection
 
 __all__ = ["MAX_CLIENTS", "Hub", "TooManyClientsError"]
@@ -32,23 +34,24 @@ MAX_CLIENTS = 1_000
 QUEUED = 8
 """Messages a reader may be behind."""
 SETTLE = 0.1
-"""Seconds between the first word of a change and a look: what comes together is shown together."""
+"""Seconds between the first sign of a change and a look: what comes together is shown together."""
 DUTY = 0.05
-"""Part of the time that looking may take while things go on changing."""
+"""Share of the time that looking may take while things keep changing."""
 SENDING = 0.001
-"""Seconds that sending an update to one page takes, roughly; it is done after the look."""
+"""Seconds it takes to send an update to one page, roughly; that happens after the look."""
 SHORTEST, LONGEST = 0.1, 2.0
 """Seconds between two looks, whatever they cost."""
 DEAF, DEAFEST = 0.1, 1.0
-"""Seconds after a word in which no more is heard; more while one word follows the other."""
+"""Seconds without listening after a sign; more while one sign follows another."""
 LOOK = 5.0
-"""Seconds after which one looks without a word: what only time changes, like a silent worker."""
+"""Seconds after which to look without any sign: time alone changes things, as when a worker falls
+silent."""
 BEAT = 15.0
-"""Seconds between signs of life, so that a page notices a dead link."""
+"""Seconds between signs of life, by which a browser notices a dead link."""
 
 
 class TooManyClientsError(Exception):
-    """There are as many open pages as are served."""
+    """As many pages are open as can be served."""
 
 
 _Sending = trio.MemorySendChannel[bytes]
@@ -56,7 +59,7 @@ _Receiving = trio.MemoryReceiveChannel[bytes]
 
 
 class _Page:
-    """What is known of one page: who reads it, and what they have."""
+    """One page: who reads it, and what they have been sent."""
 
     def __init__(self) -> None:
         self.readers: set[_Sending] = set()
@@ -64,44 +67,41 @@ class _Page:
 
 
 class Hub:
-    """Open pages."""
+    """All open pages."""
 
-    def __init__(self, render: Callable[[str], Awaitable[dict[str, str] | None]]) -> None:
-        """Make a hub.
+    def __init__(
+        self, render: Callable[[str], Awaitable[dict[str, str] | None]], changes: Changes
+    ) -> None:
+        """Make a hub without pages.
 
         Args:
             render: returns the live parts of a page by name; None if there is no such page.
+            changes: what to look for.
         """
         self._render = render
+        self._changes = changes
         self._pages: dict[str, _Page] = {}
-        self._bell = trio.Event()
         self._opened = trio.Event()
-        self.looked_at = 0.0
-        """When the last look began (monotonic): answers from before may be old."""
         self._problem: str | None = None
         self._senders: dict[_Receiving, tuple[str, _Sending]] = {}
 
     @property
     def clients(self) -> int:
         """How many pages are open."""
-        return len(self._senders)  # with those that were let go but have not noticed yet
-
-    def ring(self) -> None:
-        """Something has changed, or may have."""
-        self._bell.set()
+        return len(self._senders)  # including those dropped that have not noticed yet
 
     def tell(self, problem: str | None) -> None:
-        """Tell all pages what is wrong with the server; None: nothing is."""
+        """Tell all pages what is wrong with the server; None means nothing."""
         if problem != self._problem:
             self._problem = problem
             message = _event("problem", problem)
             self._send_all(message)
 
     def open(self, path: str) -> _Receiving:
-        """Open a page; its events come through the channel, until :meth:`close`.
+        """Open a page; its events come through the channel until :meth:`close`.
 
         Raises:
-            TooManyClientsError: as many are open as are served.
+            TooManyClientsError: as many pages are open as can be served.
         """
         if self.clients >= MAX_CLIENTS:
             raise TooManyClientsError
@@ -110,19 +110,19 @@ class Hub:
         page.readers.add(sending)
         self._senders[receiving] = (path, sending)
         sending.send_nowait(_event("problem", self._problem))
-        page.sent.clear()  # who comes late gets everything once
+        page.sent.clear()  # a newcomer gets everything once
         self._opened.set()
-        self.ring()
+        self._changes.ring()
         return receiving
 
     def close(self, receiving: _Receiving) -> None:
-        """A page was closed."""
+        """Close a page."""
         path, sending = self._senders.pop(receiving)
         self._drop(path, sending)
         receiving.close()
 
     def close_all(self) -> None:
-        """Let go of all pages: nobody is served any more."""
+        """Close all pages: nobody is served any more."""
         for path, page in list(self._pages.items()):
             for sending in list(page.readers):
                 self._drop(path, sending)
@@ -144,15 +144,15 @@ class Hub:
             try:
                 sending.send_nowait(message)
             except (trio.WouldBlock, trio.BrokenResourceError):
-                self._drop(path, sending)  # it is too far behind; its reader sees the end
+                self._drop(path, sending)  # too far behind; its reader sees the end
 
     async def run(self) -> None:
-        """Look at what has changed and tell, until cancelled."""
+        """Send changes to open pages, until cancelled."""
         while True:
-            await self._bell.wait()
+            await self._changes.wait()
             await trio.sleep(SETTLE)
-            self._bell = trio.Event()
-            self.looked_at, used = time.monotonic(), time.thread_time()
+            self._changes.take()
+            used = time.thread_time()
             for path, page in list(self._pages.items()):
                 await self._update(path, page)
             cost = time.thread_time() - used + self.clients * SENDING
@@ -181,7 +181,7 @@ class Hub:
             self._send_all(b": \n\n")
 
     async def listen(self, connection: Connection) -> None:
-        """Hear from the server that something has changed, until cancelled."""
+        """Listen for signs of change from the server, until cancelled."""
         names = connection.names
         subjects = (
             f"{names.event_root}.>",
@@ -205,12 +205,12 @@ class Hub:
                 for subject in subjects:
                     stack.enter_context(connection.subscription(subject, hear))
                 if missed:  # what came while nobody listened
-                    self.ring()
+                    self._changes.ring()
                 began = trio.current_time()
                 await heard.wait()
             busy = trio.current_time() - began < deaf
             deaf = min(DEAFEST, deaf * 2) if busy else DEAF
-            self.ring()
+            self._changes.ring()
             await trio.sleep(deaf)
 
 

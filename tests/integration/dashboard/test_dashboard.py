@@ -391,7 +391,7 @@ async def test_a_reader_that_does_not_read_is_let_go(tmp_path, settings, monkeyp
                 while not hub.clients:  # noqa: ASYNC110
                     await trio.sleep(0.01)
                 while hub.clients:
-                    hub.ring()
+                    dashboard._state.changes.ring()
                     await trio.sleep(0.05)
         assert not hub._pages  # and nothing is rendered for it any more
         dashboard.stop()
