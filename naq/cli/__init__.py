@@ -27,7 +27,7 @@ COMMANDS = {
         ("ps", "project.services:ps", "Show the services that run here."),
         ("down", "project.services:down", "Stop them in order."),
         ("worker", "serve:worker", "Run jobs of queues."),
-        ("scheduler", "serve:scheduler", "Do for schedules what the server cannot."),
+        ("scheduler", "serve:scheduler", "Run schedules that need more than the server does."),
         ("dashboard", "serve:dashboard", "Serve the dashboard."),
     ],
     "Services of a running project": [

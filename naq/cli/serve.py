@@ -1,6 +1,7 @@
-"""``naq worker``, ``naq scheduler``: the programs that serve.
+"""``naq worker``, ``naq scheduler``, ``naq dashboard``: the programs that serve until stopped.
 
-``naq dashboard``.
+Each command describes what it serves; :func:`_serve` runs that as a well-behaved process: it obeys
+signals, tells a supervisor that it is ready and alive, and stops when the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -14,45 +15,55 @@ import sys
 import threading
 import time
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import anyio
 from cyclopts import Parameter
 
 from naq.cli import render
-from naq.cli.common import Common, seconds, settings
+from naq.cli.common import Common, Duration, Flag, settings
 from naq.exceptions import EnvironmentProblemError, NaqException
+from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import NoReturn
+    from collections.abc import Callable, Coroutine, Mapping
 
     from anyio.abc import TaskStatus
 
-    from naq.dashboard.serve import Dashboard
-    from naq.schedules.scheduler import Scheduler
-    from naq.worker.worker import Worker
+    from naq.settings import Settings
 
-    Intake = Mapping[signal.Signals, Callable[[], None]]
+    Handlers = Mapping[signal.Signals, Callable[[], None]]
+    """What to do at which signal."""
 
 __all__ = ["dashboard", "scheduler", "worker"]
 
-log = logging.getLogger("naq.worker")
-
 THREADS_TIMEOUT = 0.5
-"""Seconds the threads of a program that has ended get to end too."""
+"""Seconds the threads of a program that has ended get to end as well."""
+
+Backend = Literal["asyncio", "trio"]
+
+
+class Program(Protocol):
+    """What can be served."""
+
+    async def run(self, *, task_status: Any) -> None:
+        """Run until stopped; ``task_status.started()`` says that it is ready."""
+
+    def stop(self) -> None:
+        """Ask it to end; the second time, to end at once."""
 
 
 def worker(
     *queues: str,
     concurrency: Annotated[int, Parameter(name=["--concurrency", "-c"])] = 10,
     name: Annotated[str | None, Parameter(name=["--name", "-n"])] = None,
-    backend: Literal["asyncio", "trio"] = "asyncio",
+    backend: Backend = "asyncio",
     modules: Annotated[tuple[str, ...], Parameter(name=["--import", "-m"])] = (),
     allow: tuple[str, ...] = (),
-    burst: Annotated[bool, Parameter(negative=())] = False,
-    drain_timeout: str = "30",
+    burst: Flag = False,
+    drain_timeout: Duration = Duration(30),  # noqa: B008 - a number
     crash_limit: int = 3,
     metrics: str | None = None,
     common: Common | None = None,
@@ -65,79 +76,138 @@ def worker(
     Args:
         queues: Names of queues, all served alike. Default: NAQ_DEFAULT_QUEUE.
         concurrency: How many jobs run at the same time.
-        name: Unique name of this worker. Default: made of host, pid and chance.
-        backend: Event loop: asyncio (uvloop where there is one) or trio.
+        name: Unique name of this worker. Default: made of host, process id and a random part.
+        backend: Event loop: asyncio (uvloop if it is installed) or trio.
         modules: Modules with tasks, imported before the first job.
         allow: Modules whose functions may run in json mode.
         burst: Stop when the queues are empty.
-        drain_timeout: Seconds running jobs get when the worker is stopped.
+        drain_timeout: Time that running jobs get when the worker is stopped: 30, 2m.
         crash_limit: How many workers a job may take down before it is dead-lettered.
         metrics: HOST:PORT to answer /healthz, /readyz and /metrics at. Default: nowhere.
     """
-    from naq.cli import logs as _logs
     from naq.worker.worker import Worker
 
-    common = common or Common()
-    current = settings()
-    _logs.configure(common.log_level or current.log_level, current.log_format)
-    faulthandler.enable()  # SIGABRT, which a watchdog sends, shows where it hangs
+    current = _prepare(common)
     _import(modules)
     described = Worker(
         queues,
-        nats_url=common.nats_url,
+        nats_url=common.nats_url if common else None,
         concurrency=concurrency,
         name=name,
-        drain_timeout=seconds(drain_timeout, "--drain-timeout"),
+        drain_timeout=drain_timeout,
         burst=burst,
         crash_limit=crash_limit,
         allow=allow,
         settings=current,
     )
-    pausing = {signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume}
-    _run(described, backend, pausing, metrics)
+    _serve(
+        described,
+        backend,
+        log=logging.getLogger("naq.worker"),
+        stopping="stopping when running jobs are done",
+        handlers={signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume},
+        monitor=_monitor(metrics, described),
+    )
     return _leave(0)
 
 
 def scheduler(
     *,
-    poll_interval: Annotated[str, Parameter(name=["--poll-interval", "-p"])] = "10",
+    poll_interval: Annotated[Duration, Parameter(name=["--poll-interval", "-p"])] = Duration(10),  # noqa: B008 - a number
     instance_id: Annotated[str | None, Parameter(name=["--instance-id", "-i"])] = None,
-    disable_ha: Annotated[bool, Parameter(negative=())] = False,
-    backend: Literal["asyncio", "trio"] = "asyncio",
+    disable_ha: Flag = False,
+    backend: Backend = "asyncio",
     metrics: str | None = None,
     common: Common | None = None,
 ) -> int:
-    """Do for schedules with a policy what the server cannot. Any number may run, without a leader.
+    """Run schedules that need more than the server does. Any number may run, without a leader.
 
     Args:
-        poll_interval: How often missed runs are looked for: 10, 30s, 1m.
-        instance_id: Unique name of this scheduler. Default: made of host, pid and chance.
-        disable_ha: Look for missed runs each time, whether or not another scheduler just has.
-        backend: Event loop: asyncio (uvloop where there is one) or trio.
+        poll_interval: How often to look for missed runs: 10, 30s, 1m.
+        instance_id: Unique name of this scheduler. Default: made of host, process id and a random
+            part.
+        disable_ha: Look for missed runs every time, even if another scheduler just has.
+        backend: Event loop: asyncio (uvloop if it is installed) or trio.
         metrics: HOST:PORT to answer /healthz, /readyz and /metrics at. Default: nowhere.
     """
-    from naq.cli import logs as _logs
     from naq.schedules.scheduler import Scheduler
 
-    common = common or Common()
-    current = settings()
-    _logs.configure(common.log_level or current.log_level, current.log_format)
-    faulthandler.enable()
+    current = _prepare(common)
     described = Scheduler(
-        nats_url=common.nats_url,
-        poll_interval=seconds(poll_interval, "--poll-interval"),
+        nats_url=common.nats_url if common else None,
+        poll_interval=poll_interval,
         instance_id=instance_id,
         enable_ha=not disable_ha,
         settings=current,
     )
-    _run(described, backend, {}, metrics)
+    _serve(
+        described,
+        backend,
+        log=logging.getLogger("naq.scheduler"),
+        stopping="stopping",
+        monitor=_monitor(metrics, described),
+    )
     return _leave(0)
 
 
-def _run(described: Worker | Scheduler, backend: str, intake: Intake, metrics: str | None) -> None:
-    use_uvloop = backend == "asyncio" and importlib.util.find_spec("uvloop") is not None
-    options = {"use_uvloop": True} if use_uvloop else {}
-    anyio.run(partial(_serve, described, intake, metrics), backend=backend, backend_options=options)
+def dashboard(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    token: str | None = None,
+    proxy_header: str | None = None,
+    readonly: Flag = False,
+    common: Common | None = None,
+) -> int:
+    """Serve the dashboard.
+
+    Args:
+        host: Address to listen at. Default: NAQ_DASHBOARD_HOST, or 127.0.0.1.
+        port: Default: NAQ_DASHBOARD_PORT, or 8080; 0 is any free one.
+        token: What people log in with. Default: NAQ_DASHBOARD_TOKEN, or one is made up and printed.
+        proxy_header: Header in which a reverse proxy names the user it has authenticated.
+        readonly: Show everything, change nothing.
+    """
+    from naq.dashboard.serve import Dashboard
+
+    current = _prepare(common)
+    described = Dashboard(
+        host=host or os.environ.get("NAQ_DASHBOARD_HOST") or "127.0.0.1",
+        port=_dashboard_port() if port is None else port,
+        token=token or os.environ.get("NAQ_DASHBOARD_TOKEN") or None,
+        proxy_header=proxy_header,
+        readonly=readonly,
+        nats_url=common.nats_url if common else None,
+        settings=current,
+    )
+
+    def say_where() -> None:
+        if described.generated:
+            render.line(f"dashboard: {described.login_url}")
+
+    log = logging.getLogger("naq.dashboard")
+    _serve(described, "trio", log=log, stopping="stopping", ready=say_where)
+    return _leave(0)
+
+
+def _dashboard_port() -> int:
+    text = os.environ.get("NAQ_DASHBOARD_PORT") or "8080"
+    if not text.isdecimal():
+        raise EnvironmentProblemError(f"NAQ_DASHBOARD_PORT={text!r}: must be a port")
+    return int(text)
+
+
+# ------------------------------------------------------------------ before
+
+
+def _prepare(common: Common | None) -> Settings:
+    """Read the settings, and set up the log and what shows where a process hangs."""
+    from naq.cli import logs
+
+    current = settings()
+    logs.configure((common and common.log_level) or current.log_level, current.log_format)
+    faulthandler.enable()  # at SIGABRT, which the supervisor sends to a process that hangs
+    return current
 
 
 def _import(modules: tuple[str, ...]) -> None:
@@ -152,181 +222,124 @@ def _import(modules: tuple[str, ...]) -> None:
             ) from exc
 
 
-async def _serve(described: Worker | Scheduler, intake: Intake, metrics: str | None) -> None:
-    """Run one of these with what surrounds it in a process of its own: signals, a supervisor."""
-    from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
+def _monitor(where: str | None, watched: Any) -> Callable[..., Coroutine[Any, Any, None]] | None:
+    if where is None:
+        return None
+    from naq.worker.monitor import serve_monitor
 
-    async def stop_when_alone() -> None:
-        await lifeline_lost()
-        log.warning("the supervisor is gone: stopping")
-        described.stop()
+    return partial(serve_monitor, where, watched)
 
-    problem: NaqException | None = None
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(_obey_signals, described, intake)
-        tasks.start_soon(stop_when_alone)
-        tasks.start_soon(watchdog_pings)
-        try:
-            if metrics is not None:
-                from naq.worker.monitor import serve_monitor
 
-                await tasks.start(serve_monitor, metrics, described)
-            await described.run(task_status=_Ready())
-        except NaqException as exc:
-            problem = exc  # raised outside of the group, which would wrap it
-        notify("STOPPING=1")
-        tasks.cancel_scope.cancel()
-    if problem is not None:
-        raise problem
+# ------------------------------------------------------------------ while it runs
+
+
+def _serve(
+    program: Program,
+    backend: Backend,
+    *,
+    log: logging.Logger,
+    stopping: str,
+    handlers: Handlers | None = None,
+    monitor: Callable[..., Coroutine[Any, Any, None]] | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Run a program to its end.
+
+    Args:
+        program: what is run.
+        backend: on which event loop.
+        log: of the program.
+        stopping: what to log at the first signal to stop.
+        handlers: what to do at further signals.
+        monitor: a task that listens before the program begins, for as long as it runs.
+        ready: called when the program is ready.
+
+    Raises:
+        NaqException: the program cannot be run.
+    """
+
+    async def main() -> None:
+        problem: NaqException | None = None
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(partial(_obey_signals, program, handlers or {}, log, stopping))
+            tasks.start_soon(_stop_when_alone, program, log)
+            tasks.start_soon(watchdog_pings)
+            try:
+                if monitor is not None:
+                    await tasks.start(monitor)
+                await program.run(task_status=_Ready(ready))
+            except NaqException as exc:
+                problem = exc  # raised outside the group, which would wrap it
+            notify("STOPPING=1")
+            tasks.cancel_scope.cancel()
+        if problem is not None:
+            raise problem
+
+    use_uvloop = backend == "asyncio" and find_spec("uvloop") is not None
+    options = {"use_uvloop": True} if use_uvloop else {}
+    anyio.run(main, backend=backend, backend_options=options)
 
 
 class _Ready:
-    """Tells the supervisor that it takes jobs, or ticks."""
+    """A task status that tells the supervisor."""
+
+    def __init__(self, ready: Callable[[], None] | None) -> None:
+        self._ready = ready
 
     def started(self, value: object = None) -> None:  # noqa: ARG002 - a task status has it
         """Send READY=1."""
-        from naq.supervisor.notify import notify
-
         notify("READY=1")
+        if self._ready is not None:
+            self._ready()
 
 
 async def _obey_signals(
-    described: Worker | Scheduler,
-    intake: Intake,
+    program: Program,
+    handlers: Handlers,
+    log: logging.Logger,
+    stopping: str,
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    stopping = (signal.SIGTERM, signal.SIGINT)
-    with anyio.open_signal_receiver(*stopping, *intake) as signals:
+    """Stop the program at SIGTERM or SIGINT; at the third, end the process as it is."""
+    ending = (signal.SIGTERM, signal.SIGINT)
+    with anyio.open_signal_receiver(*ending, *handlers) as signals:
         task_status.started()
         count = 0
         async for received in signals:
-            if received not in stopping:
-                intake[received]()
+            if received not in ending:
+                handlers[received]()
                 continue
             count += 1
             if count > 2:
                 os._exit(128 + received)
             if count == 1:
-                log.info("%s: stopping when running jobs are done", received.name)
-            described.stop()
+                log.info("%s: %s", received.name, stopping)
+            program.stop()
+
+
+async def _stop_when_alone(program: Program, log: logging.Logger) -> None:
+    await lifeline_lost()
+    log.warning("the supervisor is gone: stopping")
+    program.stop()
+
+
+# ------------------------------------------------------------------ after
 
 
 def _leave(code: int) -> int:
-    """End the process even if a thread of a job never returns.
+    """Return ``code``, unless a thread of a job never returns: then end the process with it.
 
-    What was registered with ``atexit`` (somebody's traces are still to be sent) runs unless one is
-    stuck: threads that have nothing to do any more get the time to end.
+    Functions registered with ``atexit``, such as one that sends the last traces, run unless a
+    thread is stuck; threads that have nothing left to do get time to end.
     """
     until = time.monotonic() + THREADS_TIMEOUT
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
-                _end_now(code)
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
     return code
-
-
-def _end_now(code: int) -> NoReturn:
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-_dashboard_log = logging.getLogger("naq.dashboard")
-
-
-def dashboard(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    token: str | None = None,
-    proxy_header: str | None = None,
-    readonly: Annotated[bool, Parameter(negative=())] = False,
-    common: Common | None = None,
-) -> int:
-    """Serve the dashboard.
-
-    Args:
-        host: Address to listen at. Default: NAQ_DASHBOARD_HOST, or 127.0.0.1.
-        port: Default: NAQ_DASHBOARD_PORT, or 8080; 0 is any free one.
-        token: What one logs in with. Default: NAQ_DASHBOARD_TOKEN; else one is made and printed.
-        proxy_header: Header in which a reverse proxy names who it has let through.
-        readonly: Show only.
-    """
-    import trio
-
-    from naq.cli import logs as _logs
-    from naq.dashboard.serve import Dashboard
-
-    common = common or Common()
-    current = settings()
-    _logs.configure(common.log_level or current.log_level, current.log_format)
-    described = Dashboard(
-        host=host or os.environ.get("NAQ_DASHBOARD_HOST") or "127.0.0.1",
-        port=_port(port),
-        token=token or os.environ.get("NAQ_DASHBOARD_TOKEN") or None,
-        proxy_header=proxy_header,
-        readonly=readonly,
-        nats_url=common.nats_url,
-        settings=current,
-    )
-    problem = trio.run(partial(_serve_dashboard, described))
-    if problem is not None:
-        raise problem
-    return 0
-
-
-def _port(given: int | None) -> int:
-    from naq.exceptions import EnvironmentProblemError
-
-    if given is not None:
-        return given
-    text = os.environ.get("NAQ_DASHBOARD_PORT") or "8080"
-    if not text.isdecimal():
-        raise EnvironmentProblemError(f"NAQ_DASHBOARD_PORT={text!r}: must be a port")
-    return int(text)
-
-
-async def _serve_dashboard(described: Dashboard) -> Exception | None:
-    """Serve, with what surrounds it in a process of its own: signals, a supervisor."""
-    import trio
-
-    from naq.exceptions import NaqException
-    from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
-
-    async def stop_when_alone() -> None:
-        await lifeline_lost()
-        _dashboard_log.warning("the supervisor is gone: stopping")
-        described.stop()
-
-    async def obey(*, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            count = 0
-            async for received in signals:
-                count += 1
-                if count > 2:
-                    os._exit(128 + received)
-                described.stop()
-
-    class Ready:
-        def started(self, value: object = None, /) -> None:
-            del value
-            notify("READY=1")
-            if described.generated:
-                render.line(f"dashboard: {described.login_url}")
-
-    problem: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(obey)
-        nursery.start_soon(stop_when_alone)
-        nursery.start_soon(watchdog_pings)
-        try:
-            await described.run(task_status=Ready())
-        except NaqException as exc:
-            problem = exc
-        notify("STOPPING=1")
-        nursery.cancel_scope.cancel()
-    return problem

@@ -155,7 +155,7 @@ def test_what_cannot_be_is_refused_with_a_sentence(visit, site):
     wrong.locator("form").get_by_role("button", name="Reschedule").click()
     expect(page.locator("main")).to_contain_text("61")
     page.get_by_role("link", name="Back").click()
-    expect(wrong).to_contain_text("every 3600 s")
+    expect(wrong).to_contain_text("every 1h")
 
 
 def test_services_are_restarted_stopped_started_and_scaled(visit, site, sure):

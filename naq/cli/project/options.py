@@ -27,13 +27,12 @@ __all__ = [
     "read",
     "recipe",
     "report",
-    "seconds",
 ]
 
 DEFAULT_FILE = Path("supervisor.toml")
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
-Duration = Annotated[str | None, Parameter(name=["--timeout", "-t"])]
+Duration = Annotated[common.Duration | None, Parameter(name=["--timeout", "-t"])]
 Profiles = Annotated[tuple[str, ...], Parameter(name=["--profile", "-p"])]
 
 
@@ -71,15 +70,6 @@ def bad_file() -> Iterator[None]:
         yield
     except ConfigurationError as exc:
         raise EnvironmentProblemError(*exc.problems) from exc
-
-
-def seconds(text: str | None, option: str = "--timeout") -> float | None:
-    """Return the seconds of a duration that was typed, None if nothing was.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    return None if text is None else common.seconds(text, option)
 
 
 def report(outcome: dict[str, str]) -> int:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from naq.cli import render
-from naq.cli.project import options as _project
-from naq.cli.project.options import Duration, Json, assignments, report, seconds
+from naq.cli.project.options import Duration, Json, assignments, report
 from naq.cli.project.watch import ps_table
 from naq.exceptions import SupervisorError
 
@@ -84,11 +83,10 @@ def down(*, timeout: Duration = None, now: Flag = False) -> int:
     """
     from naq.supervisor.control.client import connect
 
-    patience = seconds(timeout)
     with connect() as client:
-        pid = client.request("down", timeout=patience, now=now)["pid"]
+        pid = client.request("down", timeout=timeout, now=now)["pid"]
         with render.busy("stopping"):
-            gone = client.wait_gone(_NO_DEADLINE if patience is None else patience + _MARGIN)
+            gone = client.wait_gone(_NO_DEADLINE if timeout is None else timeout + _MARGIN)
         if not gone:
             raise SupervisorError(f"still running (pid {pid}); `naq down --now` kills its services")
     return 0
@@ -315,7 +313,6 @@ def _some(words: Sequence[str], other: str = "") -> None:
         raise SupervisorError("which services?", exit_code=render.EX_USAGE)
 
 
-def _until(timeout: str | None) -> dict[str, Any]:
+def _until(timeout: float | None) -> dict[str, Any]:
     """Return the argument for the supervisor's own clock."""
-    patience = _project.seconds(timeout)
-    return {} if patience is None else {"timeout": patience}
+    return {} if timeout is None else {"timeout": timeout}

@@ -82,8 +82,7 @@ def up(
     if detach or wait:
         from naq.supervisor.up.background import run_detached
 
-        patience = _project.seconds(timeout)
-        return run_detached(topology, wait=wait, timeout=patience, say=render.line)
+        return run_detached(topology, wait=wait, timeout=timeout, say=render.line)
     return run(topology, how, exit_on=exit_on)
 
 

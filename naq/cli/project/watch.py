@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from naq.cli import render
-from naq.cli.project.options import Json, seconds
+from naq.cli.common import Duration  # noqa: TC001 - read from annotations at run time
+from naq.cli.project.options import Json  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ def logs(
     *services: str,
     follow: _FOLLOW = False,
     tail: Annotated[int | None, Parameter(name=["--tail", "-n"])] = None,
-    since: str | None = None,
+    since: Duration | None = None,
     raw: Annotated[bool, Parameter(negative=())] = False,
     previous: Annotated[bool, Parameter(negative=())] = False,
     json: Json = False,
@@ -57,7 +58,7 @@ def logs(
     if tail is not None:
         args["tail"] = tail
     if since is not None:
-        args["since"] = seconds(since, "--since")
+        args["since"] = since
     with connect() as client:
         for event in _until_gone(client, "logs", args):
             if isinstance(event, dict):

@@ -10,7 +10,8 @@ import msgspec
 from cyclopts import Parameter
 
 from naq.cli import render
-from naq.cli.common import Common, Json, function_of, moment_of, pair_of, run, seconds, value_of
+from naq.cli.common import Common, Duration, Flag, Json, run
+from naq.cli.queue.calls import moment_of, typed_call
 from naq.exceptions import NaqException, SerializationError
 
 if TYPE_CHECKING:
@@ -24,16 +25,14 @@ def enqueue(
     target: str,
     /,
     *arguments: Annotated[str, Parameter(allow_leading_hyphen=False)],
-    kwarg: Annotated[
-        tuple[str, ...], Parameter(name=["--kwarg", "-k"], help="A keyword argument, NAME=VALUE.")
-    ] = (),
+    kwarg: Annotated[tuple[str, ...], Parameter(name=["--kwarg", "-k"])] = (),
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"])] = None,
-    delay: Annotated[str | None, Parameter(name="--in")] = None,
+    delay: Annotated[Duration | None, Parameter(name="--in")] = None,
     at: str | None = None,
     job_id: str | None = None,
     max_retries: int | None = None,
-    wait: Annotated[bool, Parameter(negative=())] = False,
-    timeout: str | None = None,
+    wait: Flag = False,
+    timeout: Duration | None = None,
     common: Common | None = None,
 ) -> int:
     """Put a call into a queue and print the job's id, or its result with --wait.
@@ -42,62 +41,41 @@ def enqueue(
 
     Args:
         target: A function, as module:function.
-        arguments: Its arguments: JSON where it is JSON, text otherwise. Put -- before negative
+        arguments: Its arguments: JSON if they are JSON, otherwise text. Put -- before negative
             numbers.
         kwarg: A keyword argument, NAME=VALUE.
         queue: Default: that of the task, or NAQ_DEFAULT_QUEUE.
-        delay: Run it so much later: 90, 250ms, 10s, 5m, 1h.
+        delay: Run it this much later: 90, 250ms, 10s, 1h30m.
         at: Run it then: 2030-01-31T09:00+01:00; without an offset in local time.
         job_id: An id of your own; makes the call idempotent.
         max_retries: How often a failed attempt is repeated.
         wait: Wait for the result and print it.
-        timeout: Wait no longer than that.
+        timeout: Stop waiting after this time.
     """
-    function = function_of(target)
-    args = [value_of(text) for text in arguments]
-    kwargs = dict(pair_of(text) for text in kwarg)
-    options = {"job_id": job_id, "max_retries": max_retries}
-    limit = None if timeout is None else seconds(timeout, "--timeout")
+    typed = typed_call(target, arguments, kwarg, job_id=job_id, max_retries=max_retries)
     when = moment_of(delay, at)
 
-    async def call(connection: Connection) -> int:
-        enqueued = await _send(connection, function, args, kwargs, options, queue, when)
-        if not wait:
-            render.say(enqueued.id)
-            return 0
-        return await _await_result(enqueued, limit)
+    async def send(connection: Connection) -> int:
+        from naq.queue.queue import Queue
 
-    return run(common, call)
+        async with Queue(queue or typed.queue, connection=connection) as opened:
+            if when is None:
+                enqueued = await opened.enqueue(typed.call)
+            else:
+                enqueued = await opened.enqueue_at(when, typed.call)
+        if wait:
+            return await _await_result(enqueued, timeout)
+        render.say(enqueued.id)
+        return 0
 
-
-async def _send(
-    connection: Connection,
-    function: Any,
-    args: list[Any],
-    kwargs: dict[str, Any],
-    options: dict[str, Any],
-    queue_name: str | None,
-    when: datetime | None,
-) -> Job:
-    from naq.jobs.calls import Call, Declared
-    from naq.queue.queue import Queue
-
-    if isinstance(function, Declared):
-        options = {**function.options, **{k: v for k, v in options.items() if v is not None}}
-        queue_name = queue_name or function.queue
-        function = function.function
-    call = Call(function, tuple(args), kwargs, options)
-    async with Queue(queue_name, connection=connection) as queue:
-        if when is None:
-            return await queue.enqueue(call)
-        return await queue.enqueue_at(when, call)
+    return run(common, send)
 
 
 async def _await_result(job: Job, timeout: float | None) -> int:
     try:
         value = await job.result(timeout)
     except TimeoutError:
-        render.line(f"job {job.id} has not ended within {timeout:g} s; it goes on")
+        render.line(f"job {job.id} has not ended within {timeout:g} s; it carries on")
         return 1
     except NaqException as exc:
         render.error(exc)
@@ -110,7 +88,7 @@ async def _await_result(job: Job, timeout: float | None) -> int:
 
 
 def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> int:
-    """Show where a job is, its times, attempts, and its result or traceback.
+    """Show where a job is, its times and attempts, and its result or traceback.
 
     Exits with 1 if the job failed, 66 if there is none.
 
@@ -200,10 +178,20 @@ def _relative(moment: datetime) -> str:
     return f"in {render.duration(away)}" if away > 0 else f"{render.duration(-away)} ago"
 
 
-def cancel(job_id: str, /, *, common: Common | None = None) -> int:
-    """Cancel a job: a queued one is removed, a running one aborted.
+def _shown(value: Any) -> str:
+    """Return a result as text: a string as it is, others as JSON, or as their ``repr``."""
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        return repr(value)
 
-    Exits with 1 if it has ended already, 66 if there is none.
+
+def cancel(job_id: str, /, *, common: Common | None = None) -> int:
+    """Cancel a job: a queued one is removed, a running one is stopped.
+
+    Exits with 1 if it has already ended, 66 if there is none.
 
     Args:
         job_id: The job's id.
@@ -218,18 +206,5 @@ def cancel(job_id: str, /, *, common: Common | None = None) -> int:
     if run(common, ask):
         render.say(f"{job_id} cancelled")
         return 0
-    render.line(f"job {job_id} has ended already")
+    render.line(f"job {job_id} has already ended")
     return 1
-
-
-# ------------------------------------------------------------------- arguments
-
-
-def _shown(value: Any) -> str:
-    """Show a value: text as it is, everything else as JSON, or else as Python writes it."""
-    if isinstance(value, str):
-        return value
-    try:
-        return msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        return repr(value)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 from cyclopts import Parameter
 
 from naq.cli import render
-from naq.cli.common import Common, Json, function_of, pair_of, run, seconds, time_of, value_of
+from naq.cli.common import Common, Duration, Flag, Json, run
+from naq.cli.queue.calls import time_of, typed_call
 from naq.exceptions import ConfigurationError, JobNotFoundError
 from naq.jobs.job import utc
 
 if TYPE_CHECKING:
     from naq.nats.connection import Connection
-    from naq.queue.delayed import DelayedJob
+    from naq.queue.scheduled import ScheduleRow
     from naq.schedules.schedule import ScheduleRecord
 
 __all__ = ["job_control", "list_scheduled", "schedule"]
@@ -30,12 +32,12 @@ def schedule(
     kwarg: Annotated[tuple[str, ...], Parameter(name=["--kwarg", "-k"])] = (),
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"])] = None,
     cron: str | None = None,
-    interval: str | None = None,
+    interval: Duration | None = None,
     timezone: str | None = None,
     repeat: int | None = None,
     start: str | None = None,
     end: str | None = None,
-    jitter: str | None = None,
+    jitter: Duration | None = None,
     misfire: Literal["skip", "once", "all"] | None = None,
     overlap: Literal["allow", "skip", "replace"] | None = None,
     schedule_id: Annotated[str | None, Parameter(name=["--id"])] = None,
@@ -47,50 +49,41 @@ def schedule(
 
     Args:
         target: A function, as module:function.
-        arguments: Its arguments: JSON where it is JSON, text otherwise.
+        arguments: Its arguments: JSON if they are JSON, otherwise text.
         kwarg: A keyword argument, NAME=VALUE.
         queue: Default: that of the task, or NAQ_DEFAULT_QUEUE.
         cron: Minute hour day month weekday, or six fields with seconds in front.
-        interval: Time between two runs: 30s, 5m, 1h.
-        timezone: The zone that cron is meant in. Default: UTC.
-        repeat: How many runs there are to be.
-        start: Nothing is due before: 2030-01-31T09:00, in local time unless it has an offset.
-        end: Nothing is due after.
-        jitter: Each run begins up to so much later than due.
-        misfire: What becomes of runs nobody could start in time.
-        overlap: What happens when the last run has not ended.
-        schedule_id: An id of your own; with one that is there, that schedule is changed.
+        interval: Time between two runs: 30s, 5m, 1h30m.
+        timezone: The time zone of the cron expression. Default: UTC.
+        repeat: The number of runs.
+        start: No run is due before: 2030-01-31T09:00, in local time unless it has an offset.
+        end: No run is due after.
+        jitter: Each run starts at random up to this much later.
+        misfire: What happens to runs that nobody could start in time.
+        overlap: What happens while the previous run has not ended.
+        schedule_id: An id of your own. If there is a schedule of that id, it is changed.
     """
-    function = function_of(target)
-    args = tuple(value_of(text) for text in arguments)
-    kwargs = dict(pair_of(text) for text in kwarg)
+    typed = typed_call(target, arguments, kwarg)
     options: dict[str, Any] = {
         "cron": cron,
-        "interval": None if interval is None else seconds(interval, "--interval"),
+        "interval": interval,
         "timezone": timezone,
         "repeat": repeat,
-        "start": None if start is None else time_of("--start", start),
-        "end": None if end is None else time_of("--end", end),
-        "jitter": None if jitter is None else seconds(jitter, "--jitter"),
+        "start": time_of("--start", start),
+        "end": time_of("--end", end),
+        "jitter": jitter,
         "misfire": misfire,
         "overlap": overlap,
         "schedule_id": schedule_id,
     }
 
-    async def call(connection: Connection) -> ScheduleRecord:
-        from naq.jobs.calls import Declared, call
+    async def make(connection: Connection) -> ScheduleRecord:
         from naq.queue.queue import Queue
 
-        bound = call(function, *args, **kwargs)
-        name = queue
-        if isinstance(function, Declared):
-            name = queue or function.queue
-            bound = call(function.function, *args, **kwargs).with_options(**function.options)
-        async with Queue(name, connection=connection) as opened:
-            return (await opened.schedule(bound, **options)).record
+        async with Queue(queue or typed.queue, connection=connection) as opened:
+            return (await opened.schedule(typed.call, **options)).record
 
-    found = run(common, call)
-    render.say(f"{found.id} {_state(found)}")
+    render.say(_state(run(common, make)))
     return 0
 
 
@@ -99,7 +92,7 @@ def list_scheduled(
     status: Annotated[Status | None, Parameter(name=["--status", "-s"])] = None,
     job_id: Annotated[str | None, Parameter(name=["--job-id", "-j"])] = None,
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"])] = None,
-    detailed: Annotated[bool, Parameter(name=["--detailed", "-d"], negative=())] = False,
+    detailed: Annotated[Flag, Parameter(name=["--detailed", "-d"])] = False,
     json: Json = False,
     common: Common | None = None,
 ) -> int:
@@ -112,38 +105,29 @@ def list_scheduled(
         detailed: Show runs, policies and errors as well.
         json: Print one JSON document.
     """
-
-    async def ask(connection: Connection) -> tuple[list[Any], bool]:
-        from naq.jobs.presence import list_workers
-        from naq.queue.delayed import list_delayed
-        from naq.schedules.manage import Schedules
-
-        records = await Schedules(connection).list()
-        unserved = any(r.status == "active" and not r.plain for r in records) and not (
-            await list_workers(connection, "scheduler")
-        )
-        waiting = [_delayed_row(job) for job in await list_delayed(connection, queue)]
-        return [_schedule_row(record) for record in records] + waiting, unserved
-
-    rows, unserved = run(common, ask)
-    chosen = [
-        row
-        for row in rows
-        if (status is None or row["status"] == status)
-        and (queue is None or row["queue"] == queue)
-        and (job_id is None or row["id"] == job_id)
-    ]
-    chosen.sort(key=lambda row: (row["next_run"] is None, row["next_run"] or "", row["id"]))
+    rows, unserved = run(common, lambda connection: _ask(connection, queue))
+    chosen = [row for row in rows if status in (None, row.status) and job_id in (None, row.id)]
     if job_id is not None and not chosen:
         raise JobNotFoundError(f"there is no schedule or delayed job {job_id}", job_id=job_id)
     if unserved:
         render.line("no scheduler runs: schedules with a policy wait; start one: naq scheduler")
     if json:
-        render.print_json(chosen)
+        render.print_json([_fields(row) for row in chosen])
         return 0
-    columns, cells = _detailed(chosen) if detailed else _brief(chosen)
+    columns = [*_BRIEF, *_DETAILED] if detailed else _BRIEF
+    cells = [_brief(row) + (_details(row) if detailed else ()) for row in chosen]
     render.table(columns, cells, empty="nothing is scheduled")
     return 0
+
+
+async def _ask(connection: Connection, queue: str | None) -> tuple[list[ScheduleRow], bool]:
+    """Return all rows, and whether some of them need a scheduler and none runs."""
+    from naq.jobs.presence import list_workers
+    from naq.queue.scheduled import list_scheduled as ask_all
+
+    rows = (await ask_all(connection, queue)).rows
+    need = any(row.status == "active" and row.needs_scheduler for row in rows)
+    return rows, need and not await list_workers(connection, "scheduler")
 
 
 def job_control(
@@ -152,7 +136,7 @@ def job_control(
     /,
     *,
     cron: str | None = None,
-    interval: str | None = None,
+    interval: Duration | None = None,
     repeat: int | None = None,
     next_run: str | None = None,
     timezone: str | None = None,
@@ -166,43 +150,42 @@ def job_control(
         job_id: The id of a schedule, or of a delayed job.
         action: What to do.
         cron: reschedule: due at the times of this expression.
-        interval: reschedule: due so often: 30s, 5m, 1h.
-        repeat: reschedule: how many runs there are to be, those that were included.
-        next_run: reschedule: the next run is then, and nothing else changes.
-        timezone: reschedule: the zone that cron is meant in.
+        interval: reschedule: the time between two runs: 30s, 5m, 1h30m.
+        repeat: reschedule: the number of runs, including those it has had.
+        next_run: reschedule: when the next run is due; nothing else changes.
+        timezone: reschedule: the time zone of the cron expression.
     """
     changes = {
         "cron": cron,
-        "interval": None if interval is None else seconds(interval, "--interval"),
+        "interval": interval,
         "repeat": repeat,
-        "next_run": None if next_run is None else time_of("--next-run", next_run),
+        "next_run": time_of("--next-run", next_run),
         "timezone": timezone,
     }
     given = [f"--{name.replace('_', '-')}" for name, v in changes.items() if v is not None]
     if given and action != "reschedule":
         raise ConfigurationError(f"{', '.join(given)}: only for reschedule")
-
-    async def call(connection: Connection) -> str:
-        from naq.base.names import check_job_id
-        from naq.queue.delayed import find_delayed
-        from naq.schedules.manage import Schedules
-
-        check_job_id(job_id)
-        schedules = Schedules(connection)
-        if not await schedules.exists(job_id):
-            if await find_delayed(connection, job_id) is None:
-                raise JobNotFoundError(
-                    f"there is no schedule or delayed job {job_id}", job_id=job_id
-                )
-            return await _control_delayed(connection, job_id, action, changes)
-        if action == "run-now":
-            job = await schedules.run_now(job_id)
-            return f"{job_id} runs now as {job.id}"
-        record = await schedules.control(job_id, action, **changes)
-        return f"{record.id} {_state(record)}"
-
-    render.say(run(common, call))
+    render.say(run(common, lambda connection: _control(connection, job_id, action, changes)))
     return 0
+
+
+async def _control(
+    connection: Connection, job_id: str, action: Action, changes: dict[str, Any]
+) -> str:
+    from naq.base.names import check_job_id
+    from naq.queue.delayed import find_delayed
+    from naq.schedules.manage import Schedules
+
+    check_job_id(job_id)
+    schedules = Schedules(connection)
+    if not await schedules.exists(job_id):
+        if await find_delayed(connection, job_id) is None:
+            raise JobNotFoundError(f"there is no schedule or delayed job {job_id}", job_id=job_id)
+        return await _control_delayed(connection, job_id, action, changes)
+    if action == "run-now":
+        job = await schedules.run_now(job_id)
+        return f"{job_id} runs now as {job.id}"
+    return _state(await schedules.control(job_id, action, **changes))
 
 
 async def _control_delayed(
@@ -227,129 +210,67 @@ async def _control_delayed(
     if changes["next_run"] is None:
         raise ConfigurationError("nothing to change: give --next-run")
     moved = await move(connection, job_id, changes["next_run"].timestamp())
-    return f"{job_id} scheduled, next run {_when(utc(moved.due_at))}"
+    return f"{job_id} scheduled, next run {_when(moved.due_at)}"
 
 
 # ------------------------------------------------------------------ what is shown
 
-
-def _schedule_row(record: ScheduleRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "kind": "schedule",
-        "function": record.job.function,
-        "queue": record.job.queue,
-        "status": str(record.status),
-        "next_run": _iso(record.next_run),
-        "last_run": _iso(record.last_run),
-        "cron": record.cron,
-        "interval": record.interval if record.status != "failed" else None,
-        "timezone": record.timezone if record.cron else None,
-        "repeat": record.repeat,
-        "runs": record.runs,
-        "missed": record.missed,
-        "start": _iso(record.start),
-        "end": _iso(record.end),
-        "jitter": record.jitter,
-        "misfire": record.misfire,
-        "overlap": record.overlap,
-        "needs_scheduler": not record.plain,
-        "source": record.source or None,
-        "error": record.error or None,
-    }
+_BRIEF = ["ID", "FUNCTION", "QUEUE", "STATUS", "WHEN", "NEXT RUN", "IN"]
+_DETAILED = ["LAST RUN", "RUNS", "MISSED", "POLICY", "FROM", "ERROR"]
+_TIMES = ("next_run", "last_run", "start", "end")
 
 
-def _delayed_row(job: DelayedJob) -> dict[str, Any]:
-    retry = job.attempt > 1
-    return {
-        "id": job.id,
-        "kind": "retry" if retry else "delayed",
-        "function": job.function,
-        "queue": job.queue,
-        "status": "retrying" if retry else "scheduled",
-        "next_run": _iso(job.due_at),
-        "last_run": None,
-        "cron": None,
-        "interval": None,
-        "timezone": None,
-        "repeat": None,
-        "runs": job.attempt - 1,
-    }
+def _fields(row: ScheduleRow) -> dict[str, Any]:
+    """Return the fields of ``--json``; times are ISO 8601 in UTC."""
+    return msgspec.structs.asdict(row) | {name: utc(getattr(row, name)) for name in _TIMES}
 
 
-def _brief(rows: list[dict[str, Any]]) -> tuple[list[str], list[tuple[object, ...]]]:
-    columns = ["ID", "FUNCTION", "QUEUE", "STATUS", "WHEN", "NEXT RUN", "IN"]
-    return columns, [_cells(row) for row in rows]
-
-
-def _detailed(rows: list[dict[str, Any]]) -> tuple[list[str], list[tuple[object, ...]]]:
-    columns = [*_brief([])[0], "LAST RUN", "RUNS", "MISSED", "POLICY", "FROM", "ERROR"]
-    more = [
-        (
-            _when(_parsed(row["last_run"])) if row["last_run"] else None,
-            f"{row['runs']}/{row['repeat']}" if row["repeat"] else row["runs"],
-            row.get("missed"),
-            _policy(row),
-            row.get("source"),
-            row.get("error"),
-        )
-        for row in rows
-    ]
-    return columns, [(*_cells(row), *tail) for row, tail in zip(rows, more, strict=True)]
-
-
-def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    due = _parsed(row["next_run"])
-    left = None if due is None else (due - datetime.now(UTC)).total_seconds()
+def _brief(row: ScheduleRow) -> tuple[object, ...]:
+    left = None if row.next_run is None else row.next_run - datetime.now(UTC).timestamp()
     return (
-        row["id"],
-        row["function"],
-        row["queue"],
-        row["status"],
-        _times(row),
-        None if due is None else _when(due),
+        row.id,
+        row.function,
+        row.queue,
+        row.status,
+        row.times or None,
+        _when(row.next_run),
         None if left is None else render.duration(left) if left >= 0 else "due",
     )
 
 
-def _times(row: dict[str, Any]) -> str | None:
-    if row["cron"]:
-        return row["cron"] if row["timezone"] == "UTC" else f"{row['cron']} {row['timezone']}"
-    return f"every {_span(row['interval'])}" if row["interval"] else None
+def _details(row: ScheduleRow) -> tuple[object, ...]:
+    return (
+        _when(row.last_run),
+        f"{row.runs}/{row.repeat}" if row.repeat else row.runs,
+        row.missed if row.kind == "schedule" else None,
+        _policy(row),
+        row.source,
+        row.error,
+    )
 
 
-def _span(seconds: float) -> str:
-    return f"{seconds:g}s" if seconds < 60 else render.duration(seconds)  # 1s, and not 1.0s
-
-
-def _policy(row: dict[str, Any]) -> str | None:
-    if row["kind"] != "schedule" or not row["needs_scheduler"]:
+def _policy(row: ScheduleRow) -> str | None:
+    if not row.needs_scheduler:
         return None
-    parts = [f"{name} {row[name]}" for name in ("misfire", "overlap") if row.get(name)]
-    if row["jitter"]:
-        parts.append(f"jitter {render.duration(row['jitter'])}")
-    parts += [f"{name} {_when(_parsed(row[name]))}" for name in ("start", "end") if row[name]]
+    parts = [f"misfire {row.misfire}", f"overlap {row.overlap}"]
+    if row.jitter:
+        parts.append(f"jitter {render.duration(row.jitter)}")
+    for name, moment in (("start", row.start), ("end", row.end)):
+        if moment is not None:
+            parts.append(f"{name} {_when(moment)}")
     return ", ".join(parts)
 
 
 def _state(record: ScheduleRecord) -> str:
-    due = utc(record.next_run)
-    return str(record.status) if due is None else f"{record.status}, next run {_when(due)}"
+    due = _when(record.next_run)
+    return f"{record.id} {record.status}" + ("" if due is None else f", next run {due}")
 
 
-def _when(moment: datetime | None) -> str:
-    """Return a moment in local time; of today the time alone would do, but is ambiguous in logs."""
+def _when(at: float | None) -> str | None:
+    """Return a moment in local time, with the date even if it is today: logs are read later."""
+    moment = utc(at)
     if moment is None:
-        return "-"
+        return None
     local = moment.astimezone()
     text = f"{local:%Y-%m-%d %H:%M:%S}"
     return text if not local.microsecond else f"{text}.{local.microsecond // 1000:03}"
-
-
-def _iso(moment: float | None) -> str | None:
-    found = utc(moment)
-    return None if found is None else found.isoformat().replace("+00:00", "Z")
-
-
-def _parsed(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

@@ -26,12 +26,12 @@ from naq.dashboard.data.model import (
     LettersPage,
     MinuteRow,
     Overview,
-    SchedulesPage,
     ServiceRow,
     WorkerRow,
 )
 from naq.exceptions import JobNotFoundError
 from naq.queue.admin import QueueStats
+from naq.queue.scheduled import SchedulesPage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

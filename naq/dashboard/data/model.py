@@ -13,6 +13,7 @@ from naq.jobs.job import Attempt  # noqa: TC001
 from naq.queue.admin import QueueStats  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
+    from naq.jobs.presence import WorkerInfo
     from naq.queue.counters import Minute
 
 __all__ = [
@@ -24,8 +25,6 @@ __all__ = [
     "LettersPage",
     "MinuteRow",
     "Overview",
-    "ScheduleRow",
-    "SchedulesPage",
     "ServiceRow",
     "State",
     "WorkerRow",
@@ -139,38 +138,6 @@ class JobDetail(msgspec.Struct, kw_only=True):
     """The latest attempts that failed, or that took their worker down; oldest first."""
 
 
-class ScheduleRow(msgspec.Struct, kw_only=True):
-    """A schedule, or a delayed job (``kind``: schedule, delayed, retry)."""
-
-    id: str
-    kind: str
-    function: str
-    queue: str
-    status: str
-    times: str = ""
-    """When it is due, for people: the expression and its zone, or ``every 30s``."""
-    next_run: float | None = None
-    last_run: float | None = None
-    last_job: str | None = None
-    cron: str | None = None
-    interval: float | None = None
-    timezone: str | None = None
-    repeat: int | None = None
-    runs: int = 0
-    missed: int = 0
-    misfire: str | None = None
-    overlap: str | None = None
-    source: str | None = None
-    error: str | None = None
-
-
-class SchedulesPage(msgspec.Struct, kw_only=True):
-    """Schedules and delayed jobs; ``left_out``: delayed jobs that are too many to list."""
-
-    rows: list[ScheduleRow]
-    left_out: int = 0
-
-
 class LetterRow(msgspec.Struct, kw_only=True):
     """A dead letter in a list."""
 
@@ -207,6 +174,13 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     backend: str
     started_at: float
     heartbeat_age: float
+
+    @classmethod
+    def of(cls, info: WorkerInfo) -> WorkerRow:
+        """Return what is shown of a worker or scheduler: all it announces, and how long ago."""
+        announced = msgspec.structs.asdict(info)
+        del announced["seen_at"]
+        return cls(**announced, heartbeat_age=info.heartbeat_age())
 
 
 class ServiceRow(msgspec.Struct, kw_only=True):

@@ -12,17 +12,14 @@ from naq.dashboard.data.model import (
     LetterRow,
     LettersPage,
     Overview,
-    SchedulesPage,
     WorkerRow,
 )
 from naq.dashboard.data.rows import (
     add_message,
-    delayed_row,
     letter_row,
     of_info,
     of_letter,
     record_row,
-    schedule_row,
 )
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs import presence
@@ -31,15 +28,16 @@ from naq.jobs.deadletters import DeadLetters
 from naq.jobs.inspect import job_info
 from naq.jobs.job import DeadLetter, JobMessage, JobRecord
 from naq.nats.streams import matches
-from naq.queue import delayed as _delayed
 from naq.queue.admin import Counts, list_queues
-from naq.schedules.manage import Schedules
+from naq.queue.delayed import due_of
+from naq.queue.scheduled import list_scheduled
 from naq.schedules.schedule import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from naq.nats.connection import Connection, Stored
+    from naq.queue.scheduled import SchedulesPage
 
 __all__ = ["PAGE", "Queries"]
 
@@ -48,7 +46,7 @@ PAGE = 50
 SCAN = 5_000
 """Messages looked at for one page, when few of them fit what is asked for."""
 DELAYED = 1_000
-"""Delayed jobs up to which they are listed among the schedules."""
+"""The most delayed jobs that are listed among the schedules."""
 _WINDOW = 1_000
 
 _WAITING = {"pending": "job", "scheduled": "delayed"}
@@ -179,7 +177,7 @@ class Queries:
             return row
         row.function = job.function
         if state == "scheduled":
-            row.at = _delayed.due_of(stored)
+            row.at = due_of(stored)
         return row
 
     async def _recorded(
@@ -298,35 +296,10 @@ class Queries:
     async def schedules(self) -> SchedulesPage:
         """Return schedules, delayed jobs and long retries, the next one due first.
 
-        Of very many delayed jobs only the number: nobody reads them here, and they are many bytes.
+        Of very many delayed jobs it says only how many: nobody would read them here.
         """
-        connection, names = self._connection, self._connection.names
-        rows = [schedule_row(record) for record in await Schedules(connection).list()]
-        _, delayed = await connection.first(names.jobs_stream, names.delayed("*", "*"))
-        if delayed <= DELAYED:
-            rows += [delayed_row(job) for job in await _delayed.list_delayed(connection)]
-            delayed = 0
-        never = float("inf")
-        rows.sort(key=lambda r: (never if r.next_run is None else r.next_run, r.id))
-        return SchedulesPage(rows=rows, left_out=delayed)
+        return await list_scheduled(self._connection, most=DELAYED)
 
     async def workers(self) -> list[WorkerRow]:
         """Return workers and schedulers, oldest first."""
-        found = await presence.list_all(self._connection)
-        return [
-            WorkerRow(
-                id=info.id,
-                kind=info.kind,
-                host=info.host,
-                pid=info.pid,
-                status=info.status,
-                queues=info.queues,
-                concurrency=info.concurrency,
-                running=info.running,
-                jobs=info.jobs,
-                backend=info.backend,
-                started_at=info.started_at,
-                heartbeat_age=info.heartbeat_age(),
-            )
-            for info in found
-        ]
+        return [WorkerRow.of(info) for info in await presence.list_all(self._connection)]

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.dashboard.data.arguments import shown
-from naq.dashboard.data.model import JobDetail, JobRow, LetterRow, ScheduleRow
+from naq.dashboard.data.model import JobDetail, JobRow, LetterRow
 from naq.jobs.job import JobMessage
 
 if TYPE_CHECKING:
     from naq.jobs.job import DeadLetter, Failure, JobInfo, JobRecord
-    from naq.queue.delayed import DelayedJob
-    from naq.schedules.schedule import ScheduleRecord
 
 __all__ = [
     "add_message",
-    "delayed_row",
     "letter_row",
     "of_info",
     "of_letter",
     "record_row",
-    "schedule_row",
 ]
 
 _OPTIONS = (
@@ -135,46 +131,4 @@ def letter_row(letter: DeadLetter) -> LetterRow:
         attempts=letter.attempts,
         worker=letter.worker or None,
         error=_short(letter.error) if letter.error else None,
-    )
-
-
-def schedule_row(record: ScheduleRecord) -> ScheduleRow:
-    """Return a schedule."""
-    times = record.cron or f"every {record.interval:g} s"
-    if record.cron and record.timezone != "UTC":
-        times += f" {record.timezone}"
-    return ScheduleRow(
-        id=record.id,
-        kind="schedule",
-        function=record.job.function,
-        queue=record.job.queue,
-        status=str(record.status),
-        times="" if record.error else times,
-        next_run=record.next_run,
-        last_run=record.last_run,
-        last_job=record.last_job or None,
-        cron=record.cron,
-        interval=record.interval,
-        timezone=record.timezone,
-        repeat=record.repeat,
-        runs=record.runs,
-        missed=record.missed,
-        misfire=record.misfire,
-        overlap=record.overlap,
-        source=record.source or None,
-        error=record.error or None,
-    )
-
-
-def delayed_row(job: DelayedJob) -> ScheduleRow:
-    """Return a job that waits for its time."""
-    retry = job.attempt > 1
-    return ScheduleRow(
-        id=job.id,
-        kind="retry" if retry else "delayed",
-        function=job.function,
-        queue=job.queue,
-        status="retrying" if retry else "scheduled",
-        next_run=job.due_at,
-        runs=job.attempt - 1,
     )

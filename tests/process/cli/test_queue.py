@@ -110,7 +110,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(project):
 
     result = project.run("cancel", "ended")
 
-    assert (result.returncode, result.stderr) == (1, "naq: job ended has ended already\n")
+    assert (result.returncode, result.stderr) == (1, "naq: job ended has already ended\n")
 
 
 def test_a_wait_that_is_over(project):
@@ -138,7 +138,10 @@ def test_a_module_that_is_only_at_the_worker(project):
     result = project.run("enqueue", "shop_jobs:price", "5", "--wait", cwd=elsewhere)
 
     assert result.stdout == "15\n"
-    assert result.stderr == "naq: shop_jobs is not here; shop_jobs:price is queued by name\n"
+    assert (
+        result.stderr
+        == "naq: there is no module shop_jobs here; shop_jobs:price is queued by name\n"
+    )
 
 
 # --------------------------------------------------------------------------- queues, workers
@@ -243,7 +246,7 @@ def test_a_directory_below_finds_the_server_too(project):
         (["enqueue", "add"], 2, "module:function"),
         (["enqueue", "examples.tasks:nothing"], 2, "nothing"),
         (["enqueue", "examples.tasks:add", "--in", "soon"], 2, "duration"),
-        (["enqueue", "examples.tasks:add", "--in=-5s"], 2, "negative"),
+        (["enqueue", "examples.tasks:add", "--in=-5s"], 2, "not a duration"),
         (["enqueue", "examples.tasks:add", "--at", "noon"], 2, "2030-01-31"),
         (["enqueue", "examples.tasks:add", "--in", "1s", "--at", "2030-01-01"], 2, "not both"),
         (["enqueue", "examples.tasks:add", "--queue", "a.b"], 2, "queue name"),

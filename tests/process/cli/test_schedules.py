@@ -97,7 +97,11 @@ def test_make_list_and_control(project):
         (["job-control", "wrong", "fly"], 2, '"fly"'),
         (["job-control", "wrong", "reschedule"], 2, "nothing to change"),
         (["job-control", "wrong", "reschedule", "--cron", "61 * * * *"], 2, "minute: '61'"),
-        (["job-control", "wrong", "reschedule", "--interval", "soon"], 2, "'soon' is no duration"),
+        (
+            ["job-control", "wrong", "reschedule", "--interval", "soon"],
+            2,
+            "'soon' is not a duration",
+        ),
         (["job-control", "wrong", "reschedule", "--next-run", "soon"], 2, "--next-run 'soon'"),
         (["job-control", "wrong", "reschedule", "--timezone", "Mars"], 2, "timezone='Mars'"),
         (["job-control", "wrong", "reschedule", "--repeat", "0"], 2, "repeat=0"),
