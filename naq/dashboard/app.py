@@ -12,6 +12,7 @@ from quart import Response, redirect, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
+from naq.base.exposition import CONTENT_TYPE
 from naq.dashboard import actions
 from naq.dashboard.api.openapi import describe
 from naq.dashboard.api.operations import Asked, Operation, Problem
@@ -23,7 +24,6 @@ from naq.dashboard.pages.pages import Shown, find
 from naq.dashboard.pages.replies import as_json, as_page, as_stream, back_to, code_of, done, said
 from naq.dashboard.pages.streams import LogStream, PageStream
 from naq.exceptions import NaqException
-from naq.queue.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from naq.dashboard.auth import Visitor

@@ -1,8 +1,7 @@
-"""All queues, workers and schedules as numbers that Prometheus collects: one scrape, one text.
+"""All queues, workers and schedules as numbers that Prometheus collects.
 
-They are the server's, the same wherever they are asked for; so one place is to be scraped, not all.
-
-Numbers as Prometheus reads them: what the metrics of queues and of one process share.
+The numbers are the server's, the same wherever they are asked for; so one place is to be scraped,
+not all. What happened to jobs is written by :func:`jobs`, for the queue and for a single worker.
 """
 
 from __future__ import annotations
@@ -10,16 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import HistogramMetricFamily
 
-from naq.base.version import __version__
+from naq.base.exposition import build_info, counter, gauge, text
 from naq.exceptions import SerializationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
@@ -41,29 +33,30 @@ if TYPE_CHECKING:
     from naq.queue.admin import QueueStats
     from naq.queue.tally import Totals
 
-__all__ = [
-    "CONTENT_TYPE",
-    "QueueMetrics",
-    "build_info",
-    "counter",
-    "gauge",
-    "jobs",
-    "process",
-    "queue_metrics",
-    "text",
-]
+__all__ = ["QueueMetrics", "jobs", "queue_metrics"]
 
-_QUEUES: Sequence[tuple[str, str, Callable[[QueueStats], float]]] = (
+_OF_QUEUES: Sequence[tuple[str, str, Callable[[QueueStats], float]]] = (
     ("naq_queue_depth", "Jobs nobody has taken yet.", lambda s: s.depth),
     (
         "naq_queue_oldest_age_seconds",
-        "Since when the oldest job waits or runs; 0 if there is none.",
+        "Age of the oldest job that waits or runs; 0 if there is none.",
         lambda s: s.oldest_age_s or 0,
     ),
     ("naq_queue_running", "Jobs that workers hold.", lambda s: s.running),
     ("naq_queue_delayed", "Jobs that wait for their time.", lambda s: s.delayed),
     ("naq_queue_paused", "1 if no jobs are given to workers.", lambda s: s.paused),
     ("naq_dead_letters", "Dead letters that are kept.", lambda s: s.dead),
+)
+
+_OF_JOBS: Sequence[tuple[str, str, Callable[[Totals], int]]] = (
+    (
+        "processed",
+        "Jobs that ended, with a value or for good without one.",
+        lambda t: t.done + t.failed,
+    ),
+    ("failed", "Jobs that ended without a value, for good.", lambda t: t.failed),
+    ("retried", "Attempts that failed and were followed by another.", lambda t: t.retried),
+    ("dead", "Dead letters made.", lambda t: t.dead),
 )
 
 _WORKER_STATUS = ("idle", "busy", "paused", "draining", "unresponsive")
@@ -79,7 +72,7 @@ async def queue_metrics(connection: Connection) -> str:
 
 
 class QueueMetrics:
-    """All numbers of the queue; to be kept by whoever collects them again and again."""
+    """All numbers of the queue; keep one to collect them again and again."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -99,7 +92,7 @@ class QueueMetrics:
         return [
             *(
                 gauge(name, help_, ["queue"], [([s.queue], value(s)) for s in queues])
-                for name, help_, value in _QUEUES
+                for name, help_, value in _OF_QUEUES
             ),
             *jobs("naq_", counted.values()),
             *_processes(everyone),
@@ -113,7 +106,7 @@ class QueueMetrics:
 
 
 class _Schedules:
-    """How many schedules there are of each status; that stands in the record only."""
+    """How many schedules there are of each status, which only their records say."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, names = connection, connection.names
@@ -147,74 +140,10 @@ def _processes(everyone: list[WorkerInfo]) -> Iterator[Metric]:
     yield gauge("naq_schedulers", "Schedulers that are there.", [], [([], schedulers)])
 
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class _Collected:
-    """Numbers that are there already: prometheus-client asks a collector for them."""
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = list(metrics)
-
-    def collect(self) -> list[Metric]:
-        return self._metrics
-
-
-def text(metrics: Iterable[Metric]) -> str:
-    """Return metrics in Prometheus' text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(metrics))
-    return generate_latest(registry).decode()
-
-
-def gauge(
-    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
-) -> Metric:
-    """Return a number that goes up and down."""
-    family = GaugeMetricFamily(name, help_, labels=labels)
-    for values, number in samples:
-        family.add_metric(values, number)
-    return family
-
-
-def counter(
-    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
-) -> Metric:
-    """Return a number that only goes up; ``name`` without its ``_total``."""
-    family = CounterMetricFamily(name, help_, labels=labels)
-    for values, number in samples:
-        family.add_metric(values, number)
-    return family
-
-
-def build_info() -> Metric:
-    """Return which naq this is."""
-    family = InfoMetricFamily("naq_build", "Version of naq.")
-    family.add_metric([], {"version": __version__})
-    return family
-
-
-def process() -> list[Metric]:
-    """Return this process's memory, CPU and open files, by Prometheus' names (Linux only)."""
-    return list(ProcessCollector(registry=None).collect())
-
-
-_COUNTED: Sequence[tuple[str, str, Callable[[Totals], int]]] = (
-    (
-        "processed",
-        "Jobs that ended, with a value or for good without one.",
-        lambda t: t.done + t.failed,
-    ),
-    ("failed", "Jobs that ended without a value, for good.", lambda t: t.failed),
-    ("retried", "Attempts that failed and were followed by another.", lambda t: t.retried),
-    ("dead", "Dead letters made.", lambda t: t.dead),
-)
-
-
-def jobs(prefix: str, found: Iterable[Totals]) -> Iterable[Metric]:
+def jobs(prefix: str, found: Iterable[Totals]) -> Iterator[Metric]:
     """Yield what happened to jobs, per queue; the names begin with ``prefix``."""
     found = list(found)
-    for name, help_, number in _COUNTED:
+    for name, help_, number in _OF_JOBS:
         samples = [([one.queue], number(one)) for one in found]
         yield counter(f"{prefix}jobs_{name}", help_, ["queue"], samples)
     run = HistogramMetricFamily(
@@ -235,7 +164,7 @@ def jobs(prefix: str, found: Iterable[Totals]) -> Iterable[Metric]:
 
 
 def _cumulative(buckets: Sequence[int], bounds_ms: Sequence[int]) -> list[tuple[str, float]]:
-    """Return buckets as Prometheus has them: each includes the smaller ones."""
+    """Return buckets as Prometheus wants them: each includes the smaller ones."""
     bounds = [*(str(bound / 1000) for bound in bounds_ms), "+Inf"]
     found: list[tuple[str, float]] = []
     number = 0

@@ -114,6 +114,11 @@ class Scheduler:
         self._started_at = 0.0
 
     @property
+    def running(self) -> int:
+        """How many ticks are in hand."""
+        return self._in_hand
+
+    @property
     def connected(self) -> bool:
         """Whether it has a link to the server."""
         return self._taking and self._connection.connected

@@ -24,6 +24,7 @@ import anyio
 import anyio.abc
 import msgspec
 
+from naq.base.http import ClientExchange
 from naq.base.local import bracketed, free_port, kept_token, require_free, write_private
 from naq.exceptions import ConfigurationError, NaqConnectionError
 from naq.nats.locate import BROKER_FILE, BrokerFile
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_PORT", "EmbeddedServer", "find_binary", "run_server"]
 
 DEFAULT_PORT = 4222
+HEALTH = "/healthz?js-enabled-only=true"
 READY_TIMEOUT = 20.0
 """Seconds a server may take to be healthy: a million queued jobs are read in 2."""
 STOP_TIMEOUT = 10.0
@@ -124,7 +126,7 @@ class EmbeddedServer:
     @property
     def health_url(self) -> str:
         """Answers 200 when the server takes jobs."""
-        return f"http://127.0.0.1:{self.http_port}/healthz?js-enabled-only=true"
+        return f"http://127.0.0.1:{self.http_port}{HEALTH}"
 
     @property
     def broker_file(self) -> Path:
@@ -206,26 +208,31 @@ class EmbeddedServer:
         with anyio.move_on_after(timeout):
             while True:
                 # Before it listens there is nothing that could tell us when it will: ask often.
-                with contextlib.suppress(OSError):
-                    said = await _http_status(self.http_port, "/healthz?js-enabled-only=true")
+                try:
+                    said = await _status_of(self.http_port, HEALTH)
+                except (OSError, anyio.BrokenResourceError):
+                    pass
+                except ValueError as exc:
+                    said = str(exc)
                 if said.startswith("200"):
                     return ""
                 await anyio.sleep(0.01)
         return said
 
 
-async def _http_status(port: int, path: str) -> str:
-    """Ask once; return the status line without the protocol, ``200 OK``."""
+async def _status_of(port: int, target: str) -> str:
+    """Ask a server on this machine once; return the status of its answer, ``200 OK``."""
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-        request = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
-        await stream.send(request.encode())
-        answer = b""
-        try:
-            while b"\r\n" not in answer:
-                answer += await stream.receive()
-        except anyio.EndOfStream:
-            pass
-    return answer.partition(b"\r\n")[0].decode("latin-1").partition(" ")[2]
+        exchange = ClientExchange(f"127.0.0.1:{port}", target)
+        await stream.send(exchange.request)
+        while True:
+            try:
+                data = await stream.receive()
+            except anyio.EndOfStream:
+                data = b""
+            status = exchange.receive(data)
+            if status is not None:
+                return str(status)
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """What a worker or scheduler tells whoever watches it over HTTP: /healthz, /readyz, /metrics.
 
 Only that: a stranger who can connect learns names and numbers, and can change nothing. It runs
-beside what it tells of and not in it, so that it answers before there is a server and after.
+beside the worker and not in it, so that it answers before there is a server and after.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.abc
 
+from naq.base.exposition import CONTENT_TYPE, build_info, counter, gauge, process, text
+from naq.base.http import Page, ServerExchange
 from naq.base.text import address
 from naq.exceptions import ConfigurationError, EnvironmentProblemError
-from naq.queue.metrics import CONTENT_TYPE, build_info, counter, gauge, jobs, process, text
+from naq.queue.metrics import jobs
 from naq.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from anyio.abc import SocketStream, TaskStatus
     from prometheus_client.core import Metric
@@ -32,11 +35,9 @@ __all__ = ["serve_monitor"]
 
 log = logging.getLogger("naq.monitor")
 
-MAX_REQUEST = 8192
 PATIENCE = 5.0
 """Seconds for a request and its answer."""
 MAX_CLIENTS = 16
-_GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
 
 async def serve_monitor(  # noqa: ASYNC114
@@ -61,11 +62,15 @@ async def serve_monitor(  # noqa: ASYNC114
         ) from exc
     clients = anyio.CapacityLimiter(MAX_CLIENTS)
 
+    def page_at(path: str) -> Page:
+        return _page(path, watched)
+
     async def talk(stream: SocketStream) -> None:
+        gone = (anyio.BrokenResourceError, anyio.ClosedResourceError, EOFError)
         async with stream:
-            with suppress(*_GONE), anyio.move_on_after(PATIENCE):
+            with suppress(*gone), anyio.move_on_after(PATIENCE):
                 async with clients:
-                    await stream.send(_answer(await _request_line(stream), watched))
+                    await _answer(stream, page_at)
 
     async with listener:
         found = int(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - AnyIO's
@@ -74,51 +79,39 @@ async def serve_monitor(  # noqa: ASYNC114
         await listener.serve(talk)
 
 
-async def _request_line(stream: SocketStream) -> bytes:
-    """Read a request to its end, up to a limit, and return its first line."""
-    request = b""
-    while b"\r\n\r\n" not in request and len(request) < MAX_REQUEST:
-        request += await stream.receive(MAX_REQUEST)
-    return request.partition(b"\r\n")[0]
+async def _answer(stream: SocketStream, page_at: Callable[[str], Page]) -> None:
+    exchange = ServerExchange()
+    due = False
+    while not due:
+        try:
+            data = await stream.receive()
+        except anyio.EndOfStream:
+            data = b""
+        due = exchange.receive(data)
+    await stream.send(exchange.answer(page_at))
 
 
-def _answer(line: bytes, watched: Watched) -> bytes:
-    words = line.split()
-    if len(words) != 3:
-        return _response(HTTPStatus.BAD_REQUEST, "that is no HTTP request\n")
-    if words[0] not in {b"GET", b"HEAD"}:
-        return _response(HTTPStatus.METHOD_NOT_ALLOWED, "GET it\n", "Allow: GET, HEAD\r\n")
-    try:
-        status, body = _page(words[1].partition(b"?")[0], watched)
-    except Exception:
-        log.exception("cannot answer %r", line)
-        status, body = HTTPStatus.INTERNAL_SERVER_ERROR, "see the log\n"
-    response = _response(status, body)
-    return response.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if words[0] == b"HEAD" else response
-
-
-def _page(path: bytes, watched: Watched) -> tuple[HTTPStatus, str]:
+def _page(path: str, watched: Watched) -> Page:
     match path:
-        case b"/healthz":
-            return HTTPStatus.OK, "ok\n"
-        case b"/readyz":
+        case "/healthz":
+            return Page(HTTPStatus.OK, "ok\n")
+        case "/readyz":
             reason = watched.unready()
             if reason is None:
-                return HTTPStatus.OK, "ok\n"
-            return HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n"
-        case b"/metrics":
-            own = _of_worker(watched) if isinstance(watched, Worker) else _of_scheduler(watched)
-            return HTTPStatus.OK, text([build_info(), *own, *process()])
-    return HTTPStatus.NOT_FOUND, "there are /healthz, /readyz and /metrics\n"
+                return Page(HTTPStatus.OK, "ok\n")
+            return Page(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n")
+        case "/metrics":
+            try:
+                return Page(HTTPStatus.OK, _numbers(watched), CONTENT_TYPE)
+            except Exception:
+                log.exception("cannot collect the metrics")
+                return Page(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log\n")
+    return Page(HTTPStatus.NOT_FOUND, "there are /healthz, /readyz and /metrics\n")
 
 
-def _response(status: HTTPStatus, body: str, more: str = "") -> bytes:
-    content = body.encode()
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {CONTENT_TYPE}\r\n"
-        f"Content-Length: {len(content)}\r\n{more}Connection: close\r\n\r\n"
-    )
-    return head.encode() + content
+def _numbers(watched: Watched) -> str:
+    own = _of_worker(watched) if isinstance(watched, Worker) else _of_scheduler(watched)
+    return text([build_info(), *own, *process()])
 
 
 def _of_worker(worker: Worker) -> Iterator[Metric]:
@@ -131,8 +124,7 @@ def _of_worker(worker: Worker) -> Iterator[Metric]:
 
 def _of_scheduler(scheduler: Scheduler) -> Iterator[Metric]:
     yield from _state("scheduler", scheduler)
-    info = scheduler.info()
-    yield gauge("naq_scheduler_running", "Ticks in hand.", [], [([], info.running)])
+    yield gauge("naq_scheduler_running", "Ticks in hand.", [], [([], scheduler.running)])
     yield counter("naq_scheduler_ticks", "Ticks handled.", [], [([], scheduler.ticks)])
 
 

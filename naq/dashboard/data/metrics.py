@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from naq.base.exposition import build_info, gauge, process, text
 from naq.exceptions import NaqException
-from naq.queue.metrics import QueueMetrics, build_info, gauge, process, text
+from naq.queue.metrics import QueueMetrics
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -1,4 +1,4 @@
-"""One look at a service from outside: does its port, its url, or a command answer well."""
+"""One look at a service from outside: does its port, its URL or a command answer well?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["look", "probe_for"]
 
-_MAX_ANSWER = 4096  # the status line is at its beginning
+_CHUNK = 4096
 _LONGEST = 3600.0  # the caller's timeout is what counts
 
 # No descriptor, no memory, no such command: that a probe cannot be made is no reason to restart
@@ -76,31 +76,27 @@ async def _tcp(host: str, port: int) -> bool:
 
 
 async def _http(url: str, status: tuple[int, int]) -> bool:
-    """GET ``url`` with HTTP/1.1 and look at the status line. Redirects are not followed."""
+    """GET ``url`` and look at the status of the answer. Redirects are not followed."""
+    from naq.base.http import ClientExchange  # noqa: PLC0415 - most projects have no such probe
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    request = (
-        f"GET {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
-        "User-Agent: naq\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    stream: trio.abc.Stream = await trio.open_tcp_stream(
+        host, parts.port or (443 if secure else 80)
     )
-    stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     if secure:
         stream = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host)
     async with stream:
-        await stream.send_all(request.encode("ascii", "replace"))
-        answer = b""
-        while b"\n" not in answer and len(answer) < _MAX_ANSWER:
-            chunk = await stream.receive_some(_MAX_ANSWER)
-            if not chunk:
-                break
-            answer += chunk
-    words = answer.split(None, 2)
-    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-        return False
-    return status[0] <= int(words[1]) <= status[1]
+        try:
+            exchange = ClientExchange(parts.netloc.rpartition("@")[2], target)
+            await stream.send_all(exchange.request)
+            while (answer := exchange.receive(bytes(await stream.receive_some(_CHUNK)))) is None:
+                pass
+        except ValueError:
+            return False
+    return status[0] <= answer.code <= status[1]
 
 
 async def _exec(argv: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> bool:

@@ -16,12 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import naq
 from examples.tasks import add
+from naq.base.exposition import CONTENT_TYPE
 from naq.dashboard.api.parameters import JobsQuery
 from naq.dashboard.app import MAX_BODY
 from naq.dashboard.data.model import STATES
 from naq.dashboard.serve import Dashboard
 from naq.exceptions import ConfigurationError
-from naq.queue.metrics import CONTENT_TYPE, QueueMetrics
+from naq.queue.metrics import QueueMetrics
 from naq.settings import Settings
 
 pytestmark = pytest.mark.parametrize("anyio_backend", [("trio", {})])

@@ -8,8 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import naq
 from examples.tasks import add
+from naq.base.exposition import text
 from naq.exceptions import JobExecutionError
-from naq.queue.metrics import QueueMetrics, queue_metrics, text
+from naq.queue.metrics import QueueMetrics, queue_metrics
 from naq.schedules.manage import Schedules
 from naq.schedules.records import Records
 

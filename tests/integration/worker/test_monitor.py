@@ -9,7 +9,7 @@ import pytest
 
 from examples.tasks import add
 from naq.base.text import address
-from naq.exceptions import ConfigurationError, EnvironmentProblemError
+from naq.exceptions import EnvironmentProblemError
 from naq.schedules.scheduler import Scheduler
 from naq.worker.monitor import serve_monitor
 from naq.worker.worker import Worker
@@ -74,7 +74,7 @@ async def test_a_scheduler(run_scheduler, connection):
     ("request_", "status"),
     [
         ("/", 404),
-        (b"POST /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"POST /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (b"rubbish\r\n\r\n", 400),
         (b"x" * 9000, 400),
     ],
@@ -82,7 +82,7 @@ async def test_a_scheduler(run_scheduler, connection):
 async def test_what_is_not_answered(connection, request_, status):
     async with monitor(Worker(connection=connection)) as port:
         assert (await ask(port, request_))[0] == status
-        assert await ask(port, b"HEAD /healthz HTTP/1.1\r\n\r\n") == (200, "")
+        assert await ask(port, b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == (200, "")
 
 
 async def test_a_taken_port_is_a_clear_error(connection):
@@ -95,5 +95,5 @@ def test_addresses():
     assert address("9466") == ("127.0.0.1", 9466)
     assert address("[::1]:1") == ("::1", 1)
     for wrong in ("", "x", "::1:80", "a:70000"):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(ValueError, match="host:port"):
             address(wrong)

@@ -121,7 +121,7 @@ def test_short_commands_do_not_load_it(command, tmp_path):
     )
 
     assert "naq.cli" in shown.stderr
-    assert not re.search(r"structlog|opentelemetry", shown.stderr)
+    assert not re.search(r"structlog|opentelemetry|h11|prometheus_client", shown.stderr)
 
 
 def test_who_configures_structlog_keeps_that(work):

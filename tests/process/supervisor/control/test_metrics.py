@@ -41,12 +41,12 @@ async def test_what_is_the_case_as_numbers(run_project, tmp_path):
         line = re.compile(r'[a-z_]+\{project="shop"(,[a-z]+="[A-Za-z0-9]+")*\} [0-9.e+-]+')
         values = [text for text in body.splitlines() if not text.startswith("# ")]
         assert [text for text in values if not line.fullmatch(text)] == []
-        labels = 'project="shop",service="a",replica="2"'
-        assert f'naq_replica_state{{{labels},state="READY"}} 1' in values
-        assert f"naq_replica_ready{{{labels}}} 1" in values
-        assert f"naq_replica_restarts_total{{{labels}}} 0" in values
-        assert 'naq_replica_ready{project="shop",service="gone",replica="1"} 0' in values
-        assert 'naq_replica_resident_bytes{project="shop",service="gone"' not in body
+        labels = 'project="shop",replica="2",service="a"'
+        assert f'naq_replica_state{{{labels},state="READY"}} 1.0' in values
+        assert f"naq_replica_ready{{{labels}}} 1.0" in values
+        assert f"naq_replica_restarts_total{{{labels}}} 0.0" in values
+        assert 'naq_replica_ready{project="shop",replica="1",service="gone"} 0.0' in values
+        assert 'naq_replica_resident_bytes{project="shop",replica="1",service="gone"' not in body
         assert "naq_supervisor_resident_bytes" in body
 
         asked = await Services(tmp_path).ask("metrics")
@@ -55,7 +55,7 @@ async def test_what_is_the_case_as_numbers(run_project, tmp_path):
         assert (await ask(port, "GET / HTTP/1.1"))[0] == "HTTP/1.1 404 Not Found"
         assert (await ask(port, "POST /metrics HTTP/1.1"))[0] == "HTTP/1.1 405 Method Not Allowed"
         assert (await ask(port, "HEAD /metrics HTTP/1.1")) == ("HTTP/1.1 200 OK", "")
-        assert (await ask(port, "\x00" * 900))[0] == "HTTP/1.1 404 Not Found"
+        assert (await ask(port, "\x00" * 900))[0] == "HTTP/1.1 400 Bad Request"
         assert (await ask(port))[0] == "HTTP/1.1 200 OK"
 
 
