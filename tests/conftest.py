@@ -20,6 +20,8 @@ from naq.worker.worker import Worker
 hypothesis.settings.register_profile("naq", deadline=None)  # a busy machine is no bug
 hypothesis.settings.load_profile("naq")
 
+pytest_plugins = ["time_limit"]
+
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
     pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),

@@ -37,7 +37,7 @@ def known(path):
     return "default" if kind == "queues" else f"{kind}-{rest[-1].strip('{}')}"
 
 
-@pytest.mark.timeout(150)  # some twenty seconds of work, for a machine that has other work too
+@pytest.mark.time_limit(150)  # some twenty seconds of work, for a machine that has other work too
 @pytest.mark.parametrize("anyio_backend", [("trio", {})])
 async def test_the_api_is_what_its_document_says(queue, run_worker, settings, tmp_path):
     dashboard = Dashboard(port=0, token=TOKEN, settings=settings, directory=tmp_path)

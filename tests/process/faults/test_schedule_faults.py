@@ -31,7 +31,7 @@ def due_times(lines):
     return [int(moment.timestamp()) for moment in moments]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.time_limit(180)
 async def test_three_schedulers_one_killed_each_second_for_a_minute(
     settings, start_worker, start_scheduler, notes
 ):
