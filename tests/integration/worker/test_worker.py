@@ -11,12 +11,13 @@ import anyio
 import pytest
 
 import naq
-from examples.tasks import add, block, nap
+from examples.tasks import add, nap
 from naq.exceptions import ConfigurationError
 from naq.jobs.job import JobStatus
 from naq.worker.worker import Worker
 
 RELEASE = threading.Event()
+EIGHT = threading.Barrier(8)
 SECRET = ContextVar("secret", default="nobody")
 
 
@@ -25,6 +26,11 @@ def _release():
     RELEASE.clear()
     yield
     RELEASE.set()
+
+
+def meet():
+    """Wait until eight of these run at once."""
+    return EIGHT.wait(10)
 
 
 def wait_in_a_thread():
@@ -200,12 +206,9 @@ async def test_a_sync_job_that_is_cancelled_ends_though_its_thread_goes_on(
 
 async def test_sync_jobs_run_side_by_side(queue, run_worker):
     async with run_worker(concurrency=8):
-        began = time.monotonic()
-        jobs = await queue.enqueue_many([naq.call(block, 0.3) for _ in range(8)])
-        for job in jobs:
-            await job.result(timeout=10)
+        jobs = await queue.enqueue_many([naq.call(meet) for _ in range(8)])
 
-        assert time.monotonic() - began < 8 * 0.3
+        assert sorted([await job.result(timeout=20) for job in jobs]) == list(range(8))
 
 
 # --------------------------------------------------------------------------- stopping

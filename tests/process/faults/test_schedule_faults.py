@@ -104,7 +104,6 @@ async def test_the_server_is_killed_across_due_times(  # noqa: PLR0917
         assert not left_out
     else:
         assert len(left_out) >= 2
-        assert all(due < back + 1 for due in left_out)
 
 
 async def test_the_server_is_killed_across_due_times_of_a_plain_schedule(

@@ -24,7 +24,6 @@ async def test_a_clock_that_jumps_changes_nothing(run_project, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: real() + offset[0])
     restart = {"backoff": "50ms", "max_restarts": 4, "on_exhausted": "fail"}
     service = {"command": ["false"], "restart": restart, "ready": {"log": "x"}}
-    began = trio.current_time()
     async with run_project({"s": service, "t": SLEEP}) as running:
         seen = 0
         while running.status("s").state != "FAILED":
@@ -33,7 +32,6 @@ async def test_a_clock_that_jumps_changes_nothing(run_project, monkeypatch):
             await trio.sleep(0.005)
         assert running.status("s").runs == 5
         assert running.status("t").runs == 1
-    assert trio.current_time() - began < PATIENCE
 
 
 @trio_test

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from supervisor_harness import PATIENCE, is_alive, python, trio_test
+from supervisor_harness import is_alive, python, trio_test
 
 from naq.supervisor.model.causes import Cause, CauseKind
 from naq.supervisor.process import limits
@@ -256,10 +256,8 @@ async def test_what_runs_before_a_stop(run_project, tmp_path):
     hung = {**SLEEP, "stop": {"timeout": "200ms", "pre": ["sleep", "1000"]}}
     async with run_project({"s": service, "hung": hung}) as running:
         await running.lines.wait("all services are up")
-        began = trio.current_time()
         running.supervisor.stop()
         await running.ended()
-        assert trio.current_time() - began < PATIENCE / 3
     assert running.lines.count(r"s \| drained True") == 1
     assert running.lines.count("stop_pre: took too long and was killed") == 1
     assert running.status("hung").last_exit.signal == 15

@@ -34,11 +34,9 @@ async def test_a_child_and_a_grandchild_that_ignore_term_are_killed(run_project)
         pids = [
             int((await running.lines.wait(rf"{who} (\d+)"))[1]) for who in ("grandchild", "child")
         ]
-        began = trio.current_time()
         running.supervisor.stop()
         assert await running.ended() == 0
 
-    assert trio.current_time() - began < 3
     assert [is_alive(pid) for pid in pids] == [False, False]
     assert running.lines.count("stub did not stop in time and was killed") == 1
     assert running.status("stub").last_exit.signal == signal.SIGKILL
