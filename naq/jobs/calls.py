@@ -1,6 +1,10 @@
-"""The options of every enqueue: which there are, what is wrong with one, what it becomes.
+"""What may be enqueued, and the options that go with it.
 
-Names are keyword-only and the same in ``enqueue``, ``@naq.task`` and on the command line. A
+A call is written in one of four ways: a function and its arguments, a name (``module:function``), a
+task (:class:`Declared`), or arguments bound beforehand (:class:`Call`). :func:`bind` turns each of
+them into a :class:`Call`; :func:`normalize` checks its options.
+
+Options are keywords, with the same names in ``enqueue``, ``@naq.task`` and on the command line. A
 function that has a parameter of such a name is enqueued as ``naq.call(function, …)``.
 """
 
@@ -11,22 +15,27 @@ import math
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 from naq.base.names import check_job_id
+from naq.base.public import public
 from naq.base.text import CENTURY
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    Function: TypeAlias = "Callable[..., Any] | Declared[..., Any] | Call | str"
+
 __all__ = [
     "OPTIONS",
     "Call",
     "Declared",
+    "bind",
     "call",
-    "clashing",
     "normalize",
+    "refuse_clashes",
+    "refuse_unknown",
     "seconds",
     "split",
     "when",
@@ -50,7 +59,108 @@ OPTIONS = frozenset(
         "timeout",
     }
 )
+_NONE: dict[str, Any] = {}
+"""The options of a call without any; one for all of them, and never changed."""
 STRATEGIES = ("constant", "linear", "exponential")
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""The server counts nanoseconds in 64 bits: less than three centuries."""
+
+
+@public
+class Call:
+    """A function with its arguments, to be enqueued; made by :func:`call`."""
+
+    __slots__ = ("args", "function", "kwargs", "options")
+
+    def __init__(
+        self,
+        function: Callable[..., Any] | str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options or _NONE
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__qualname__", self.function)
+        return f"<naq.call {name}>"
+
+    def with_options(self, **options: Any) -> Call:
+        """Return this call with options of its own, which win over those of the enqueue.
+
+        Raises:
+            ConfigurationError: not an option of enqueue.
+        """
+        refuse_unknown(options)
+        return Call(self.function, self.args, self.kwargs, {**self.options, **options})
+
+
+@public
+def call(function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
+    """Bind arguments for a later enqueue; every keyword is the function's own.
+
+    ``naq.enqueue_many([naq.call(add, i, 1) for i in range(10_000)])``
+    """
+    return Call(function, args, kwargs)
+
+
+class Declared(Generic[P, R]):
+    """A function with the queue and options its jobs get. Calling it just calls it."""
+
+    def __init__(
+        self, function: Callable[P, R], *, queue: str | None, options: dict[str, Any]
+    ) -> None:
+        self.function = function
+        self.queue = queue
+        self.options = options
+        update_wrapper(self, function)
+        # So that inspect and frameworks see what calling it gives. Python 3.11 cannot be told.
+        if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
+            inspect.markcoroutinefunction(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<naq.task {self.function.__module__}:{self.function.__qualname__}>"
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """Bind arguments for ``enqueue_many``."""
+        return Call(self.function, args, dict(kwargs), self.options)
+
+
+def bind(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """Return the call that was written: arguments and options apart, those of a task included.
+
+    Options that are given for this call win over those of the task, and those of a
+    :class:`Call` over both.
+
+    Args:
+        function: what is to be called, in any of the four ways.
+        args: its positional arguments.
+        kwargs: its keyword arguments, and options.
+
+    Raises:
+        ConfigurationError: arguments beside a :class:`Call`, or an option that is also a parameter
+            of the function.
+    """
+    options, own = split(kwargs)
+    if isinstance(function, Call):
+        if args or own:
+            raise ConfigurationError("give the arguments to naq.call, not beside it")
+        bound = function
+        options = {**options, **bound.options}
+        function, args, own = bound.function, bound.args, bound.kwargs
+    elif options:
+        refuse_clashes(function.function if isinstance(function, Declared) else function, options)
+    if isinstance(function, Declared):
+        options = {**function.options, **options}
+        function = function.function
+    return Call(function, args, own, options)
 
 
 def split(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -69,7 +179,7 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
         return frozenset()
 
 
-def clashing(function: object, options: Iterable[str]) -> None:
+def refuse_clashes(function: object, options: Iterable[str]) -> None:
     """Refuse options that are parameters of the function too: which is meant cannot be known.
 
     Raises:
@@ -89,8 +199,16 @@ def clashing(function: object, options: Iterable[str]) -> None:
         )
 
 
-FIRST_YEAR, LAST_YEAR = 1900, 2200
-"""The server counts nanoseconds in 64 bits: less than three centuries."""
+def refuse_unknown(options: Iterable[str]) -> None:
+    """Refuse options that do not exist.
+
+    Raises:
+        ConfigurationError: with those that do.
+    """
+    unknown = sorted(set(options) - OPTIONS)
+    if unknown:
+        known = ", ".join(sorted(OPTIONS))
+        raise ConfigurationError(f"{', '.join(unknown)}: no such option; there are {known}")
 
 
 def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float:
@@ -240,79 +358,3 @@ _CHECKS: dict[str, Callable[[object], dict[str, Any]]] = {
     "retry_strategy": _retry_strategy,
     "timeout": _timeout,
 }
-
-
-_NONE: dict[str, Any] = {}
-"""The options of a call without any; one for all of them, and never changed."""
-
-
-def refuse_unknown(options: dict[str, Any]) -> None:
-    unknown = sorted(options.keys() - OPTIONS)
-    if unknown:
-        known = ", ".join(sorted(OPTIONS))
-        raise ConfigurationError(f"{', '.join(unknown)}: no such option; there are {known}")
-
-
-class Call:
-    """A function with its arguments, to be enqueued; made by :func:`call`."""
-
-    __slots__ = ("args", "function", "kwargs", "options")
-
-    def __init__(
-        self,
-        function: Callable[..., Any] | str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self.options = options or _NONE
-
-    def __repr__(self) -> str:
-        name = getattr(self.function, "__qualname__", self.function)
-        return f"<naq.call {name}>"
-
-    def with_options(self, **options: Any) -> Call:
-        """Return this call with options of its own, which win over those of the enqueue.
-
-        Raises:
-            ConfigurationError: not an option of enqueue.
-        """
-        refuse_unknown(options)
-        return Call(self.function, self.args, self.kwargs, {**self.options, **options})
-
-
-def call(function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
-    """Bind arguments for a later enqueue; every keyword is the function's own.
-
-    ``naq.enqueue_many([naq.call(add, i, 1) for i in range(10_000)])``
-    """
-    return Call(function, args, kwargs)
-
-
-class Declared(Generic[P, R]):
-    """A function with the queue and options its jobs get. Calling it just calls it."""
-
-    def __init__(
-        self, function: Callable[P, R], *, queue: str | None, options: dict[str, Any]
-    ) -> None:
-        self.function = function
-        self.queue = queue
-        self.options = options
-        update_wrapper(self, function)
-        # So that inspect and frameworks see what calling it gives. Python 3.11 cannot be told.
-        if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function here and now."""
-        return self.function(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<naq.task {self.function.__module__}:{self.function.__qualname__}>"
-
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
-        """Bind arguments for ``enqueue_many``."""
-        return Call(self.function, args, dict(kwargs), self.options)

@@ -18,16 +18,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from naq.exceptions import JobExpiredError, JobNotFoundError, SerializationError
-from naq.jobs import presence as _control
+from naq.jobs import presence
 from naq.jobs.codec import Codec
-from naq.jobs.job import JobInfo, JobMessage, JobRecord, JobStatus, utc
+from naq.jobs.job import UNKNOWN, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for
 from naq.jobs.results import Results
-from naq.jobs.sync import runtime
-from naq.nats.connection import open_connection, use_connection
+from naq.nats.connection import open_connection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from naq.jobs.job import Job
     from naq.jobs.presence import Whereabouts
@@ -77,7 +76,7 @@ async def cancel_job(connection: Connection, job_id: str, queue: str | None = No
         queue = _queue_of(waiting)
         for subject in (names.delayed(queue, job_id), names.job(queue, job_id)):
             removed += await connection.purge(names.jobs_stream, subject)
-    if await _control.cancel(connection, job_id) is not None:
+    if await presence.cancel(connection, job_id) is not None:
         return True
     record, seq = await results.get(job_id)
     while removed and not (record is not None and record.status.final):
@@ -97,7 +96,7 @@ def _cancelled(
     return JobRecord(
         id=job_id,
         queue=_queue_of(waiting) if waiting else "",
-        function=job.function if job else "?",
+        function=job.function if job else UNKNOWN,
         status=JobStatus.CANCELLED,
         enqueued_at=job.enqueued_at if job else 0.0,
         finished_at=time.time(),
@@ -144,11 +143,11 @@ async def _alive(
     job = _decoded(connection, stored)
     holder: Whereabouts | None = None
     if await _may_run(connection, stored, record):
-        holder = await _control.where(connection, job_id)
+        holder = await presence.where(connection, job_id)
     return JobInfo(
         id=job_id,
         queue=_queue_of(stored),
-        function=job.function if job else "?",
+        function=job.function if job else UNKNOWN,
         status=_status(connection, stored, job, record, holder),
         attempts=holder.attempt if holder else record.attempts if record else 0,
         worker=holder.worker if holder else None,
@@ -227,7 +226,7 @@ class Backend:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._nats_url = connection.given_url
+        self.nats_url = connection.given_url
 
     @asynccontextmanager
     async def here(self) -> AsyncIterator[Connection]:
@@ -235,7 +234,7 @@ class Backend:
         if self._connection.usable():
             yield self._connection
             return
-        async with open_connection(self._nats_url, settings=self._connection.settings) as found:
+        async with open_connection(self.nats_url, settings=self._connection.settings) as found:
             yield found
 
     async def result(self, job: Job, timeout: float | None) -> Any:
@@ -266,12 +265,3 @@ class Backend:
         """Cancel a job; see :meth:`naq.Job.cancel`."""
         async with self.here() as connection:
             return await cancel_job(connection, job.id, job.queue)
-
-    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Run ``call()`` on the process's background thread."""
-        return runtime().run_connected(self._nats_url, lambda connection: _inside(connection, call))
-
-
-async def _inside(connection: Connection, call: Callable[[], Awaitable[Any]]) -> Any:
-    use_connection(connection)
-    return await call()

@@ -11,14 +11,15 @@ from __future__ import annotations
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from naq.base.public import public
+from naq.jobs.sync import synced
 
 __all__ = [
+    "UNKNOWN",
     "CurrentJob",
     "DeadLetter",
     "Failure",
@@ -34,8 +35,11 @@ __all__ = [
 ]
 
 TIMEOUT_TYPE = "naq.exceptions.JobTimeoutError"
+UNKNOWN = "?"
+"""Stands for a function or queue that is not known, or cannot be read here."""
 
 
+@public
 class JobStatus(StrEnum):
     """Where a job is in its life; the first four may still change."""
 
@@ -81,6 +85,11 @@ class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     expires_at: float | None = None
     result_ttl: float | None = None
     meta: dict[str, Any] = {}
+
+    @classmethod
+    def unknown(cls, id: str, queue: str = UNKNOWN) -> JobMessage:  # noqa: A002 - as the field
+        """Return what stands for a job of which only the id, and perhaps the queue, is known."""
+        return cls(id=id, queue=queue, function=UNKNOWN, payload=b"", encoding="", enqueued_at=0.0)
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -150,6 +159,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     history: tuple[Attempt, ...] = ()
 
 
+@public
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What ``naq job`` shows: everything known of a job right now."""
 
@@ -173,7 +183,10 @@ def utc(seconds: float | None) -> datetime | None:
 
 
 class JobBackend(Protocol):
-    """What a :class:`Job` asks the layers above for; ``queue`` implements it."""
+    """What a :class:`Job` asks; :class:`naq.jobs.inspect.Backend` implements it."""
+
+    nats_url: str | None
+    """The url the connection was opened with; None: it was found."""
 
     async def result(self, job: Job, timeout: float | None) -> Any:
         """Wait for the job's end; return its value or raise its error."""
@@ -184,10 +197,12 @@ class JobBackend(Protocol):
     async def cancel(self, job: Job) -> bool:
         """Cancel the job; whether it will have no result."""
 
-    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Run ``call()`` to its end where the connection lives, from any thread."""
+
+def _url(job: Job) -> str | None:
+    return job.backend.nats_url
 
 
+@public
 class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A job that was enqueued. Cheap to hold; every method asks the server.
 
@@ -275,24 +290,13 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
         """
         return await self.backend.cancel(self)
 
-    def result_sync(self, timeout: float | None = None) -> Any:
-        """:meth:`result` for code without an event loop."""
-        return self.backend.run_sync(lambda: self.backend.result(self, timeout))
-
-    def status_sync(self) -> JobStatus:
-        """:meth:`status` for code without an event loop."""
-        return JobStatus(self.refresh_sync().status)
-
-    def refresh_sync(self) -> JobInfo:
-        """:meth:`refresh` for code without an event loop."""
-        info: JobInfo = self.backend.run_sync(lambda: self.backend.info(self))
-        return info
-
-    def cancel_sync(self) -> bool:
-        """:meth:`cancel` for code without an event loop."""
-        return bool(self.backend.run_sync(lambda: self.backend.cancel(self)))
+    result_sync = synced(result, url=_url)
+    status_sync = synced(status, url=_url)
+    refresh_sync = synced(refresh, url=_url)
+    cancel_sync = synced(cancel, url=_url)
 
 
+@public
 class CurrentJob(msgspec.Struct, frozen=True, kw_only=True):
     """What :func:`naq.current_job` returns inside a job."""
 
@@ -307,6 +311,7 @@ running: ContextVar[CurrentJob | None] = ContextVar("naq_current_job", default=N
 """The job whose code this is; set around it by the worker."""
 
 
+@public
 def current_job() -> CurrentJob | None:
     """Return the job this code runs in, None outside of one. Works in threads too."""
     return running.get()

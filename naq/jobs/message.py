@@ -1,10 +1,11 @@
-"""From a call as it is written to a job: what is the function's own, and what is an option.
+"""From a call to the message that puts it into a queue, now or later.
 
-Many calls at once (:class:`Batch`) are encoded first, so that one which cannot be sent stops all
-of them; the rest of each is made when its turn to be sent comes, while the server is busy with
-those before it.
+:func:`prepare` turns one call into a :class:`~naq.jobs.job.JobMessage`; :func:`job_envelope` says
+under which subject, and with which headers, that is sent.
 
-A job as the message that puts it into a queue, now or later.
+Of many calls (:class:`Batch`) all are encoded first, so that one which cannot be sent stops all of
+them. The rest of each message is made when its turn comes, while the server is busy with those
+before it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from naq.base.names import new_id
-from naq.exceptions import ConfigurationError
-from naq.jobs import calls as _options
-from naq.jobs.calls import Call, Declared
+from naq.jobs import calls
+from naq.jobs.calls import Call
 from naq.jobs.job import JobMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from naq.base.names import Names
+    from naq.jobs.calls import Function
     from naq.jobs.codec import Codec
-
-    Function = Callable[..., Any] | Declared[..., Any] | Call | str
 
 __all__ = [
     "ATTEMPT",
@@ -43,11 +42,29 @@ __all__ = [
     "trace_headers",
 ]
 
+ATTEMPT = "Naq-Attempt"
+"""Header of a message that is a scheduled retry: its record must be read before it runs."""
+CHECK = "Naq-Check"
+"""Header of a job whose id was chosen: one with this id may have run, so its record is read."""
+REVISION = "Naq-Revision"
+"""Header of an alarm, and of what it fires: the revision of the record it was made for."""
+TRACE = frozenset(
+    ["traceparent", "tracestate", "b3", "uber-trace-id"]
+    + [f"x-b3-{name}" for name in ("traceid", "spanid", "parentspanid", "sampled", "flags")]
+)
+"""Headers in which the context of a trace travels: W3C's, and those of B3 and Jaeger.
+
+Not ``baggage``: programs act on it, and the headers of a message are not signed.
+"""
+MAX_TRACE_HEADER = 512
+"""Characters of one of them; a longer one is left out."""
+_AT = "@at "
+
 
 class Prepared(NamedTuple):
-    """A job that is ready to be sent, and whether its id was given by the caller.
+    """A job that is ready to be sent, and whether the caller chose its id.
 
-    ``trace`` are the headers that carry the context of a trace, once there is one.
+    ``trace`` holds the headers that carry the context of a trace, once there is one.
     """
 
     message: JobMessage
@@ -69,7 +86,7 @@ def prepare(
     Args:
         codec: encodes the call.
         queue: the job's queue.
-        function: what was called, bound or decorated or not.
+        function: what is to be called; see :func:`naq.jobs.calls.bind`.
         args: its positional arguments.
         kwargs: its keyword arguments, and the options.
         due: when it becomes runnable, seconds since the epoch; None: at once.
@@ -78,22 +95,10 @@ def prepare(
         ConfigurationError: an option cannot be used.
         SerializationError: the function or an argument cannot be sent.
     """
-    options, own = _options.split(kwargs)
-    if isinstance(function, Call):
-        if args or own:
-            raise ConfigurationError("give the arguments to naq.call, not beside it")
-        bound = function
-        options = {**options, **bound.options}
-        function, args, own = bound.function, bound.args, bound.kwargs
-    elif options:
-        target = function.function if isinstance(function, Declared) else function
-        _options.clashing(target, options)
-    if isinstance(function, Declared):
-        options = {**function.options, **options}
-        function = function.function
-    name, payload, encoding = codec.encode_call(function, args, own)
+    bound = calls.bind(function, args, kwargs)
+    name, payload, encoding = codec.encode_call(bound.function, bound.args, bound.kwargs)
     now = time.time()
-    fields = _options.normalize(options, due=due or now) if options else {}
+    fields = calls.normalize(bound.options, due=due or now) if bound.options else {}
     given_id = fields.pop("id", None)
     message = JobMessage(
         id=given_id or new_id(),
@@ -109,34 +114,34 @@ def prepare(
 
 
 class Batch:
-    """Jobs of one queue that are to be sent together; none of them can be refused here any more.
+    """Jobs of one queue that are sent together, encoded and checked.
 
-    What a call has in common with the one before it, most often all but the arguments, is looked
-    at once: each then costs a third of :func:`prepare`.
+    What a call has in common with the one before it, most often all but the arguments, is prepared
+    once: each then costs a third of :func:`prepare`.
     """
 
     def __init__(
-        self, codec: Codec, queue: str, calls: Iterable[Function], options: dict[str, Any]
+        self, codec: Codec, queue: str, functions: Iterable[Function], options: dict[str, Any]
     ) -> None:
-        """Encode ``calls``.
+        """Encode the calls.
 
         Args:
             codec: encodes them.
             queue: their queue.
-            calls: what was called.
+            functions: what is to be called, without arguments or as :func:`naq.call`.
             options: of all of them; a call's own win.
 
         Raises as :func:`prepare`.
         """
         self.chosen = False
-        """Whether somebody has chosen the id of one of them."""
-        # Of most only the arguments: what the garbage collector need not look at costs half.
+        """Whether the caller chose the id of one of them."""
+        # Of most only the arguments are kept: bytes, which the garbage collector skips, cost half.
         self._items: list[Prepared | JobMessage | bytes] = []
         self._likes: list[JobMessage | None] = []
         items, likes = self._items, self._likes
         like: JobMessage | None = None
         function: object = None
-        for call in calls:
+        for call in functions:
             plain = call if isinstance(call, Call) and not call.options else None
             if plain is not None and like is not None and plain.function is function:
                 items.append(codec.encode_arguments(like.function, plain.args, plain.kwargs))
@@ -165,36 +170,15 @@ class Batch:
         return Prepared(item, given_id=False) if isinstance(item, JobMessage) else item
 
     def not_below(self, size: int) -> Iterator[int]:
-        """Return which jobs have arguments of at least ``size`` bytes, or what else may be long."""
+        """Yield the jobs whose arguments, or anything else in them, may reach ``size`` bytes."""
         for index, (item, like) in enumerate(zip(self._items, self._likes, strict=True)):
             if like is None or like.meta or (isinstance(item, bytes) and len(item) >= size):
                 yield index
 
 
 def _is_like_others(prepared: Prepared) -> bool:
-    """Whether another call of its function differs in nothing but arguments, id and time."""
+    """Whether another call of its function would differ only in arguments, id and time."""
     return not prepared.given_id and prepared.message.encoding != "cloudpickle"
-
-
-CHECK = "Naq-Check"
-"""Header of a job whose id somebody chose: it may have run before, so its record is read."""
-
-
-TRACE = frozenset(
-    ["traceparent", "tracestate", "b3", "uber-trace-id"]
-    + [f"x-b3-{name}" for name in ("traceid", "spanid", "parentspanid", "sampled", "flags")]
-)
-"""Headers in which the context of a trace travels: W3C's, and those of B3 and Jaeger.
-
-Not ``baggage``: programs act upon that, and a message's headers are not signed.
-"""
-
-
-MAX_TRACE_HEADER = 512
-"""Characters of one of them; a longer one is left out."""
-
-
-_AT = "@at "
 
 
 def at(moment: float) -> str:
@@ -203,7 +187,7 @@ def at(moment: float) -> str:
 
 
 def scheduled_for(headers: dict[str, str] | None) -> float | None:
-    """Return the moment a stored schedule fires at once; None if it is another kind."""
+    """Return the one moment a stored message fires at; None if it does not, or repeatedly."""
     pattern = (headers or {}).get("Nats-Schedule", "")
     if not pattern.startswith(_AT):
         return None
@@ -228,7 +212,7 @@ def trace_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def carried(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers a job keeps when its message is stored again: naq's and the trace's.
 
-    The server's own are about one message: their place, their time, their id.
+    The server's own headers concern one message: its place, its time, its id.
     """
     own = {name: value for name, value in headers.items() if name.startswith("Naq-")}
     return own | trace_headers(headers)
@@ -240,13 +224,13 @@ def job_envelope(
     """Return subject, body and headers that queue a job.
 
     It is queued once, however often it is sent: the compare-and-set refuses it while it is queued,
-    the message id for two minutes after.
+    the message id for two minutes after that.
 
     Args:
-        names: what things are called.
+        names: the subjects.
         codec: seals it.
         message: the job; delayed if ``due_at`` is later than ``enqueued_at``.
-        chosen: whether its id was chosen by somebody, so that it may have run before.
+        chosen: whether its id was chosen, so that a job with this id may have run before.
     """
     body, headers = codec.seal(message)
     headers["Nats-Msg-Id"] = message.id
@@ -260,11 +244,3 @@ def job_envelope(
         headers["Nats-Schedule-Target"] = subject
         subject = names.delayed(message.queue, message.id)
     return subject, body, headers
-
-
-ATTEMPT = "Naq-Attempt"
-"""Header of a message that is a scheduled retry: its record must be read before it runs."""
-
-
-REVISION = "Naq-Revision"
-"""Header of an alarm, and of what it fires: the revision of the record it was made for."""

@@ -1,8 +1,9 @@
-"""Async calls from code without an event loop: one thread for the whole process, made when needed.
+"""Async calls from code without an event loop: one thread for the whole process, started on use.
 
-Every ``*_sync`` function runs its async twin on an asyncio loop (uvloop where there is one) in one
-daemon thread, over connections that stay open there, so a call costs two thread switches and not a
-connection. It may be called from any thread, also from a worker thread of a running loop.
+Every ``*_sync`` function is made from an async one by :func:`synced`. It runs on an asyncio loop
+(uvloop where there is one) in one daemon thread, over connections that stay open there, so a call
+costs two thread switches and not a connection. It may be called from any thread, also from a worker
+thread of a running loop.
 
 After ``fork`` the child has the memory of the parent but not its thread: the runtime starts anew
 there. At exit the connections are closed; what was sent has been acknowledged before each call
@@ -14,13 +15,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from functools import wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from naq.nats.connection import connect
+from naq.nats.connection import connect, use_connection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
 
     from naq.nats.connection import Connection
 
-__all__ = ["SyncRuntime", "runtime"]
+__all__ = ["SyncRuntime", "runtime", "synced"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 CLOSE_TIMEOUT = 5.0
@@ -156,3 +160,38 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def synced(
+    function: Callable[P, Awaitable[T]], *, url: Callable[[Any], str | None] | None = None
+) -> Callable[P, T]:
+    """Return ``function`` for code without an event loop: it runs on the process's thread.
+
+    A function with a keyword ``nats_url`` runs over the connection for that url, a method over the
+    one ``url`` names, anything else over the default one.
+
+    Args:
+        function: an async function or method.
+        url: given the object of a method, returns the url of its server.
+    """
+    takes_url = "nats_url" in (getattr(function, "__kwdefaults__", None) or ())
+
+    @wraps(function)
+    def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        nats_url: Any = None
+        if takes_url:
+            nats_url = kwargs.pop("nats_url", None)
+        elif url is not None:
+            nats_url = url(args[0])
+
+        async def call(connection: Connection) -> T:
+            use_connection(connection)
+            return await function(*args, **kwargs)
+
+        return runtime().run_connected(nats_url, call)
+
+    name = twin.__name__
+    twin.__name__ += "_sync"
+    twin.__qualname__ += "_sync"
+    twin.__doc__ = f"``{name}`` for code without an event loop.\n\n{cleandoc(twin.__doc__ or '')}"
+    return twin

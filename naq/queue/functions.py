@@ -1,32 +1,32 @@
-"""The module functions ``naq.enqueue(…)`` and the like, and their twins without an event loop.
+"""The module functions ``naq.enqueue(…)`` and the like, and their forms without an event loop.
 
-Each opens a :class:`~naq.Queue` for one call; over the connection of the surrounding block or job
-where there is one, else over a new one. The ``_sync`` twins run on the process's one background
-thread (``_sync``), whose connections stay open.
+Each opens a :class:`~naq.Queue` for one call: over the connection of the surrounding block or job
+where there is one, else over a new one. Those named ``_sync`` run on the process's one background
+thread (:mod:`naq.jobs.sync`), whose connections stay open.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from naq.base.names import check_job_id
+from naq.base.public import public
 from naq.jobs import presence
 from naq.jobs.calls import Declared
 from naq.jobs.results import Results
-from naq.jobs.sync import runtime
-from naq.nats.connection import open_connection, use_connection
+from naq.jobs.sync import synced
+from naq.nats.connection import open_connection
 from naq.queue.queue import Queue
 from naq.schedules.manage import Schedules
 from naq.schedules.schedule import check_schedule_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
+    from naq.jobs.calls import Function
     from naq.jobs.job import Job
-    from naq.jobs.message import Function
     from naq.jobs.presence import WorkerInfo
-    from naq.nats.connection import Connection
     from naq.schedules.schedule import Schedule
 
 __all__ = [
@@ -60,9 +60,8 @@ __all__ = [
     "schedule_sync",
 ]
 
-T = TypeVar("T")
 
-
+@public
 async def enqueue(
     function: Function,
     /,
@@ -74,12 +73,13 @@ async def enqueue(
     """Put a call into a queue; see :meth:`Queue.enqueue`.
 
     Inside ``async with naq.connect()`` or a job it uses that connection, otherwise it opens one for
-    this call: who enqueues often holds a :class:`Queue`.
+    this call. To enqueue often, hold a :class:`Queue`.
     """
     async with _queue(function, queue_name, nats_url) as queue:
         return await queue.enqueue(function, *args, **kwargs)
 
 
+@public
 async def enqueue_in(
     delay: float | timedelta,
     function: Function,
@@ -94,6 +94,7 @@ async def enqueue_in(
         return await queue.enqueue_in(delay, function, *args, **kwargs)
 
 
+@public
 async def enqueue_at(
     when: datetime,
     function: Function,
@@ -108,6 +109,7 @@ async def enqueue_at(
         return await queue.enqueue_at(when, function, *args, **kwargs)
 
 
+@public
 async def enqueue_many(
     calls: Iterable[Function],
     /,
@@ -121,6 +123,7 @@ async def enqueue_many(
         return await queue.enqueue_many(calls, **options)
 
 
+@public
 async def schedule(
     function: Function,
     /,
@@ -134,6 +137,7 @@ async def schedule(
         return await queue.schedule(function, *args, **kwargs)
 
 
+@public
 async def get_schedule(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
     """Return a schedule.
 
@@ -146,6 +150,7 @@ async def get_schedule(schedule_id: str, *, nats_url: str | None = None) -> Sche
         return schedules.handle(await schedules.get(check_schedule_id(schedule_id)))
 
 
+@public
 async def list_schedules(*, nats_url: str | None = None) -> list[Schedule]:
     """Return all schedules, the next one due first."""
     async with open_connection(nats_url) as connection:
@@ -153,21 +158,25 @@ async def list_schedules(*, nats_url: str | None = None) -> list[Schedule]:
         return [schedules.handle(record) for record in await schedules.list()]
 
 
+@public
 async def cancel_scheduled_job(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
     """End a schedule; see :meth:`Schedule.cancel`."""
     return await _control(schedule_id, "cancel", nats_url)
 
 
+@public
 async def pause_scheduled_job(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
     """Queue no more runs of a schedule; see :meth:`Schedule.pause`."""
     return await _control(schedule_id, "pause", nats_url)
 
 
+@public
 async def resume_scheduled_job(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
     """End a pause; see :meth:`Schedule.resume`."""
     return await _control(schedule_id, "resume", nats_url)
 
 
+@public
 async def modify_scheduled_job(
     schedule_id: str, *, nats_url: str | None = None, **changes: Any
 ) -> Schedule:
@@ -182,12 +191,14 @@ async def _control(schedule_id: str, action: str, nats_url: str | None, **change
         return schedules.handle(await schedules.control(checked, action, **changes))
 
 
+@public
 async def purge_queue(queue_name: str | None = None, *, nats_url: str | None = None) -> int:
     """Remove all queued and delayed jobs of a queue; return how many there were."""
     async with _queue(None, queue_name, nats_url) as queue:
         return await queue.purge()
 
 
+@public
 async def fetch_job_result(job_id: str, *, nats_url: str | None = None) -> Any:
     """Return the value of a job that has ended; does not wait.
 
@@ -199,6 +210,7 @@ async def fetch_job_result(job_id: str, *, nats_url: str | None = None) -> Any:
         return await Results(connection).fetch(check_job_id(job_id))
 
 
+@public
 async def list_workers(*, nats_url: str | None = None) -> list[WorkerInfo]:
     """Return all workers on the server, oldest first, with what they run right now."""
     async with open_connection(nats_url) as connection:
@@ -211,122 +223,17 @@ def _queue(function: Function | None, queue_name: str | None, nats_url: str | No
     return Queue(queue_name, nats_url=nats_url)
 
 
-def _sync(nats_url: str | None, call: Callable[[], Awaitable[T]]) -> T:
-    async def over(connection: Connection) -> T:
-        use_connection(connection)
-        return await call()
-
-    return runtime().run_connected(nats_url, over)
-
-
-def enqueue_sync(
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """:func:`enqueue` for code without an event loop; the connection stays open for the next."""
-    return _sync(nats_url, lambda: enqueue(function, *args, queue_name=queue_name, **kwargs))
-
-
-def enqueue_in_sync(
-    delay: float | timedelta,
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """:func:`enqueue_in` for code without an event loop."""
-    return _sync(
-        nats_url, lambda: enqueue_in(delay, function, *args, queue_name=queue_name, **kwargs)
-    )
-
-
-def enqueue_at_sync(
-    when: datetime,
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Job:
-    """:func:`enqueue_at` for code without an event loop."""
-    return _sync(
-        nats_url, lambda: enqueue_at(when, function, *args, queue_name=queue_name, **kwargs)
-    )
-
-
-def enqueue_many_sync(
-    calls: Iterable[Function],
-    /,
-    *,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **options: Any,
-) -> list[Job]:
-    """:func:`enqueue_many` for code without an event loop."""
-    return _sync(nats_url, lambda: enqueue_many(calls, queue_name=queue_name, **options))
-
-
-def schedule_sync(
-    function: Function,
-    /,
-    *args: Any,
-    queue_name: str | None = None,
-    nats_url: str | None = None,
-    **kwargs: Any,
-) -> Schedule:
-    """:func:`schedule` for code without an event loop."""
-    return _sync(nats_url, lambda: schedule(function, *args, queue_name=queue_name, **kwargs))
-
-
-def get_schedule_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
-    """:func:`get_schedule` for code without an event loop."""
-    return _sync(nats_url, lambda: get_schedule(schedule_id))
-
-
-def list_schedules_sync(*, nats_url: str | None = None) -> list[Schedule]:
-    """:func:`list_schedules` for code without an event loop."""
-    return _sync(nats_url, list_schedules)
-
-
-def cancel_scheduled_job_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
-    """:func:`cancel_scheduled_job` for code without an event loop."""
-    return _sync(nats_url, lambda: cancel_scheduled_job(schedule_id))
-
-
-def pause_scheduled_job_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
-    """:func:`pause_scheduled_job` for code without an event loop."""
-    return _sync(nats_url, lambda: pause_scheduled_job(schedule_id))
-
-
-def resume_scheduled_job_sync(schedule_id: str, *, nats_url: str | None = None) -> Schedule:
-    """:func:`resume_scheduled_job` for code without an event loop."""
-    return _sync(nats_url, lambda: resume_scheduled_job(schedule_id))
-
-
-def modify_scheduled_job_sync(
-    schedule_id: str, *, nats_url: str | None = None, **changes: Any
-) -> Schedule:
-    """:func:`modify_scheduled_job` for code without an event loop."""
-    return _sync(nats_url, lambda: modify_scheduled_job(schedule_id, **changes))
-
-
-def purge_queue_sync(queue_name: str | None = None, *, nats_url: str | None = None) -> int:
-    """:func:`purge_queue` for code without an event loop."""
-    return _sync(nats_url, lambda: purge_queue(queue_name))
-
-
-def fetch_job_result_sync(job_id: str, *, nats_url: str | None = None) -> Any:
-    """:func:`fetch_job_result` for code without an event loop."""
-    return _sync(nats_url, lambda: fetch_job_result(job_id))
-
-
-def list_workers_sync(*, nats_url: str | None = None) -> list[WorkerInfo]:
-    """:func:`list_workers` for code without an event loop."""
-    return _sync(nats_url, list_workers)
+enqueue_sync = synced(enqueue)
+enqueue_in_sync = synced(enqueue_in)
+enqueue_at_sync = synced(enqueue_at)
+enqueue_many_sync = synced(enqueue_many)
+schedule_sync = synced(schedule)
+get_schedule_sync = synced(get_schedule)
+list_schedules_sync = synced(list_schedules)
+cancel_scheduled_job_sync = synced(cancel_scheduled_job)
+pause_scheduled_job_sync = synced(pause_scheduled_job)
+resume_scheduled_job_sync = synced(resume_scheduled_job)
+modify_scheduled_job_sync = synced(modify_scheduled_job)
+purge_queue_sync = synced(purge_queue)
+fetch_job_result_sync = synced(fetch_job_result)
+list_workers_sync = synced(list_workers)

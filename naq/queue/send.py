@@ -1,7 +1,7 @@
-"""Prepared jobs on their way to the server: sizes, spans, and what its answers mean.
+"""Send prepared jobs: check their sizes, trace them, and read the server's answers.
 
 An enqueue is one publish with a compare-and-set (the job is not queued yet) and a message id (it
-was not queued lately): sent again it does no harm, so it is sent until it is acknowledged.
+was not queued lately). Sending it again does no harm, so it is sent until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Sender:
             codec: seals the jobs.
             backend: what the handles of sent jobs ask.
         """
-        self._connection = connection
+        self.connection = connection
+        self.backend = backend
         self._codec = codec
-        self._backend = backend
         self._tracing = tracing()
 
     async def one(self, prepared: Prepared) -> Job:
@@ -69,7 +69,7 @@ class Sender:
         self._check_size(prepared.message)
         answer: PubAck | Exception
         try:
-            answer = await self._connection.store(*self._envelope(prepared))
+            answer = await self.connection.store(*self._envelope(prepared))
         except ServerRefusedError as exc:
             answer = exc
         return self._job(prepared, answer)
@@ -96,10 +96,10 @@ class Sender:
 
         def make(index: int) -> Envelope:
             prepared = batch.prepared(index)
-            jobs[index] = Job(prepared.message, backend=self._backend)
+            jobs[index] = Job(prepared.message, backend=self.backend)
             return self._envelope(prepared if trace is None else prepared._replace(trace=trace))
 
-        answers = await self._connection.store_many(range(len(batch)), make, fresh=not batch.chosen)
+        answers = await self.connection.store_many(range(len(batch)), make, fresh=not batch.chosen)
         errors: dict[int, Exception] = {}
         for index, answer in enumerate(answers):
             if isinstance(answer, PubAck) and not answer.duplicate:
@@ -116,15 +116,15 @@ class Sender:
     def _envelope(self, prepared: Prepared) -> Envelope:
         """Return subject, body and headers of a job that may be run at once or later."""
         subject, body, headers = job_envelope(
-            self._connection.names, self._codec, prepared.message, chosen=prepared.given_id
+            self.connection.names, self._codec, prepared.message, chosen=prepared.given_id
         )
-        if prepared.trace and len(body) < self._connection.max_payload - ROOM_FOR_TRACE:
+        if prepared.trace and len(body) < self.connection.max_payload - ROOM_FOR_TRACE:
             headers |= prepared.trace
         return subject, body, headers
 
     @property
     def _room(self) -> int:
-        return self._connection.max_payload - ROOM_FOR_LETTER
+        return self.connection.max_payload - ROOM_FOR_LETTER
 
     def _check_size(self, message: JobMessage) -> None:
         room = self._room
@@ -143,7 +143,7 @@ class Sender:
     def _job(self, prepared: Prepared, answer: PubAck | Exception) -> Job:
         """Return the job if it is queued, now or already; raise otherwise."""
         if isinstance(answer, PubAck):
-            return Job(prepared.message, backend=self._backend, duplicate=answer.duplicate)
+            return Job(prepared.message, backend=self.backend, duplicate=answer.duplicate)
         if isinstance(answer, ServerRefusedError) and answer.code == CONFLICT:
-            return Job(prepared.message, backend=self._backend, duplicate=True)
+            return Job(prepared.message, backend=self.backend, duplicate=True)
         raise answer

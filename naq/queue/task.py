@@ -1,17 +1,19 @@
-"""``@naq.task``: a policy beside a function. ``naq.call``: a call that has not been made yet."""
+"""``@naq.task``: a function with the queue and options its jobs get, and perhaps a schedule."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from naq.base.names import check_queue
+from naq.base.public import public
 from naq.exceptions import ConfigurationError
-from naq.jobs import calls as _options
-from naq.jobs.calls import Declared, refuse_unknown
+from naq.jobs import calls
+from naq.jobs.calls import Declared
 from naq.jobs.codec import register
+from naq.jobs.sync import synced
 from naq.queue import functions
-from naq.schedules.options import SCHEDULE_OPTIONS
-from naq.schedules.options import normalize as normalize_schedule
+from naq.schedules import declared
+from naq.schedules import options as schedule_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +21,13 @@ if TYPE_CHECKING:
 
     from naq.jobs.job import Job
 
-__all__ = ["Task", "scheduled_tasks", "task"]
+__all__ = ["Task", "task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@public
 class Task(Declared[P, R]):
     """A function with a queue and options; made by :func:`task`. Calling it just calls it."""
 
@@ -54,25 +57,9 @@ class Task(Declared[P, R]):
         """Enqueue a call that becomes runnable at ``when``, a datetime with a time zone."""
         return await functions.enqueue_at(when, self.call(*args, **kwargs), queue_name=self.queue)
 
-    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job:
-        """:meth:`enqueue` for code without an event loop."""
-        return functions.enqueue_sync(self.call(*args, **kwargs), queue_name=self.queue)
-
-    def enqueue_in_sync(self, delay: float | timedelta, *args: P.args, **kwargs: P.kwargs) -> Job:
-        """:meth:`enqueue_in` for code without an event loop."""
-        return functions.enqueue_in_sync(delay, self.call(*args, **kwargs), queue_name=self.queue)
-
-    def enqueue_at_sync(self, when: datetime, *args: P.args, **kwargs: P.kwargs) -> Job:
-        """:meth:`enqueue_at` for code without an event loop."""
-        return functions.enqueue_at_sync(when, self.call(*args, **kwargs), queue_name=self.queue)
-
-
-_scheduled: dict[str, tuple[Task[..., Any], dict[str, Any]]] = {}
-
-
-def scheduled_tasks() -> list[tuple[str, Task[..., Any], dict[str, Any]]]:
-    """Return id, task and options of each schedule that a decorator has declared here."""
-    return [(name, task, options) for name, (task, options) in _scheduled.items()]
+    enqueue_sync = synced(enqueue)
+    enqueue_in_sync = synced(enqueue_in)
+    enqueue_at_sync = synced(enqueue_at)
 
 
 @overload
@@ -83,6 +70,7 @@ def task(function: Callable[P, R], /) -> Task[P, R]: ...
 def task(*, queue: str | None = None, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
+@public
 def task(
     function: Callable[..., Any] | None = None, /, *, queue: str | None = None, **options: Any
 ) -> Any:
@@ -98,10 +86,12 @@ def task(
     Raises:
         ConfigurationError: not an option of enqueue, or one that cannot be used.
     """
-    schedule = {name: options.pop(name) for name in SCHEDULE_OPTIONS & options.keys()}
+    schedule = {
+        name: options.pop(name) for name in schedule_options.SCHEDULE_OPTIONS & options.keys()
+    }
     _check(options)
     if schedule:
-        normalize_schedule(schedule, now=0.0)
+        schedule_options.normalize(schedule, now=0.0)
     if "job_id" in options:
         raise ConfigurationError("job_id belongs to one enqueue, not to a task")
     if queue is not None:
@@ -112,12 +102,15 @@ def task(
         register(ref)
         made: Task[P, R] = Task(decorated, queue=queue, options=options)
         if schedule:
-            _scheduled[schedule.get("schedule_id") or ref.replace(".", "-")] = made, schedule
+            schedule_id = schedule.get("schedule_id") or ref.replace(".", "-")
+            # It is called without arguments, which no type checker can know.
+            call = calls.Call(decorated, (), {}, options)
+            declared.tasks[schedule_id] = declared.Declaration(call, queue, schedule)
         return made
 
     return decorate if function is None else decorate(function)
 
 
 def _check(options: dict[str, Any]) -> None:
-    refuse_unknown(options)
-    _options.normalize(options, due=0.0)
+    calls.refuse_unknown(options)
+    calls.normalize(options, due=0.0)

@@ -1,6 +1,7 @@
-"""Schedules that are declared, beside a function or in a file, instead of made by a call.
+"""Schedules that are declared, beside a function or in a file, rather than made by a call.
 
-Whoever declares them names itself as their source, and changes and removes only what is its own.
+Each has a source, the decorator or the file. Applying the declarations of one source changes and
+removes only schedules of that source.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from naq.base.names import check_queue
 from naq.exceptions import ConfigurationError, NaqConnectionError, SerializationError
-from naq.queue.queue import Queue
-from naq.queue.task import scheduled_tasks
-from naq.schedules.manage import Schedules
+from naq.jobs.codec import Codec
+from naq.schedules.manage import Schedules, wanted
 from naq.schedules.schedule import ScheduleStatus
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from naq.nats.connection import Connection
     from naq.schedules.schedule import ScheduleRecord
 
-__all__ = ["TASK_SOURCE", "Applied", "Declaration", "apply", "apply_tasks"]
+__all__ = ["TASK_SOURCE", "Applied", "Declaration", "apply", "apply_tasks", "tasks"]
 
 log = logging.getLogger("naq.scheduler")
 
@@ -37,8 +38,12 @@ class Declaration(NamedTuple):
     options: Mapping[str, Any]
 
 
+tasks: dict[str, Declaration] = {}
+"""What ``@naq.task(cron=…)`` declares in the modules that are imported, by schedule id."""
+
+
 class Applied(NamedTuple):
-    """What became of declarations: names of schedules, and problems by name."""
+    """What became of declarations: ids of schedules, and problems by id."""
 
     made: list[str]
     changed: list[str]
@@ -49,13 +54,13 @@ class Applied(NamedTuple):
 async def apply(
     connection: Connection, declared: Mapping[str, Declaration], *, source: str, prune: bool
 ) -> Applied:
-    """Make the schedules of one source what is declared.
+    """Make the schedules of one source as declared.
 
     Args:
-        connection: the server.
-        declared: schedules by id.
-        source: who declares them.
-        prune: remove those of this source that are not declared any more.
+        connection: to the server.
+        declared: the declarations, by schedule id.
+        source: where they are declared.
+        prune: remove schedules of this source that are no longer declared.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -89,25 +94,27 @@ async def _made(
     declaration: Declaration,
     source: str,
 ) -> ScheduleRecord:
-    options = {**declaration.options, "schedule_id": schedule_id}
-    async with Queue(declaration.queue, connection=connection) as queue:
-        wanted = await queue.make_schedule(declaration.call, (), {}, options, source=source)
-    return await schedules.make(wanted)
+    settings, queue = connection.settings, declaration.queue
+    record = await wanted(
+        connection,
+        Codec.from_settings(settings),
+        check_queue(settings.default_queue if queue is None else queue),
+        declaration.call,
+        {**declaration.options, "schedule_id": schedule_id},
+        source=source,
+    )
+    return await schedules.make(record)
 
 
 async def apply_tasks(connection: Connection) -> None:
-    """Make the schedules that decorators of imported modules declare, as far as that works.
+    """Make the schedules that decorators in imported modules declare.
 
-    None is ever removed: other workers may have other modules. What does not work is logged.
+    None is ever removed: other workers may import other modules. Problems are logged.
     """
-    declared = {
-        schedule_id: Declaration(task.call(), task.queue, options)
-        for schedule_id, task, options in scheduled_tasks()
-    }
-    if not declared:
+    if not tasks:
         return
     try:
-        applied = await apply(connection, declared, source=TASK_SOURCE, prune=False)
+        applied = await apply(connection, dict(tasks), source=TASK_SOURCE, prune=False)
     except NaqConnectionError as exc:
         log.warning("cannot make the schedules of tasks: %s", exc)
         return

@@ -8,17 +8,19 @@ the sweep of a scheduler notices.
 from __future__ import annotations
 
 import hashlib
-import logging
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
+from naq.jobs.calls import Call
+from naq.jobs.calls import normalize as normalize_options
 from naq.jobs.codec import Codec
 from naq.jobs.inspect import Backend
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
-from naq.jobs.message import job_envelope
+from naq.jobs.message import job_envelope, prepare
 from naq.nats.streams import server_now
 from naq.schedules.advance import Advance, run_message
 from naq.schedules.options import normalize, rescheduled
@@ -29,11 +31,49 @@ if TYPE_CHECKING:
 
     from naq.nats.connection import Connection, Stored
 
-__all__ = ["Schedules", "new_record"]
-
-log = logging.getLogger("naq.scheduler")
+__all__ = ["Schedules", "new_record", "wanted"]
 
 _LIVE = frozenset({ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED})
+
+
+async def wanted(
+    connection: Connection,
+    codec: Codec,
+    queue: str,
+    call: Call,
+    options: Mapping[str, Any],
+    *,
+    source: str = "",
+) -> ScheduleRecord:
+    """Return what is to be stored of a schedule, by the server's clock; nothing is stored yet.
+
+    Args:
+        connection: the server whose clock counts.
+        codec: encodes the call.
+        queue: where its runs go.
+        call: what is run, with the options of each run.
+        options: those of the schedule; None means the default.
+        source: where it is declared: empty for a call of ``schedule``.
+
+    Raises:
+        ConfigurationError: an option cannot be used.
+        SerializationError: the function or an argument cannot be sent.
+        NaqConnectionError: the server cannot be reached.
+    """
+    given = dict(call.options)
+    if "job_id" in given:
+        raise ConfigurationError("job_id belongs to one run; a schedule has a schedule_id")
+    expires = given.pop("expires", None)
+    if isinstance(expires, datetime):
+        raise ConfigurationError("expires: give seconds; they count from each run's due time")
+    timeless = Call(call.function, call.args, call.kwargs, given)
+    return new_record(
+        prepare(codec, queue, timeless, (), {}).message,
+        options,
+        now=await server_now(connection),
+        expires_in=normalize_options({"expires": expires}, due=0.0).get("expires_at"),
+        source=source,
+    )
 
 
 def new_record(
@@ -51,7 +91,7 @@ def new_record(
         options: those of ``schedule``; None means the default.
         now: the server's time.
         expires_in: seconds after its due time at which a run that nobody has started expires.
-        source: who declares it: nothing for code, else the decorator or a file.
+        source: where it is declared: empty for a call of ``schedule``.
 
     Raises:
         ConfigurationError: with one line per option that cannot be used.
@@ -168,12 +208,9 @@ class Schedules:
         try:
             return self._records.open(stored)
         except SerializationError as exc:
-            job = JobMessage(
-                id="", queue="?", function="?", payload=b"", encoding="", enqueued_at=0.0
-            )
             return ScheduleRecord(
                 id=self._records.id_of(stored),
-                job=job,
+                job=JobMessage.unknown(""),
                 interval=1.0,
                 status=ScheduleStatus.FAILED,
                 error=f"its definition cannot be read: {exc}",
@@ -357,7 +394,7 @@ class _ScheduleBackend:
 
     def __init__(self, connection: Connection) -> None:
         self._backend = Backend(connection)
-        self.run_sync = self._backend.run_sync
+        self.nats_url = self._backend.nats_url
 
     async def control(self, schedule_id: str, action: str, **changes: Any) -> ScheduleRecord:
         async with self._backend.here() as connection:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from naq.base.public import public
 from naq.exceptions import ConfigurationError
 from naq.jobs.job import JobMessage, utc
+from naq.jobs.sync import synced
 from naq.schedules.timing import Timing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from naq.jobs.job import Job
 
 __all__ = [
@@ -36,6 +36,7 @@ _ID = re.compile(r"[!-)+,\-/-=?A-~]{1,96}")
 _RUN = re.compile(r"(.+)-\d{8}T\d{6}(_\d{3})?Z")
 
 
+@public
 class ScheduleStatus(StrEnum):
     """Where a schedule is in its life."""
 
@@ -166,7 +167,10 @@ def run_of(job_id: str) -> str | None:
 
 
 class ScheduleBackend(Protocol):
-    """What a :class:`Schedule` asks the layers above for."""
+    """What a :class:`Schedule` asks."""
+
+    nats_url: str | None
+    """The url the connection was opened with; None: it was found."""
 
     async def control(self, schedule_id: str, action: str, **changes: Any) -> ScheduleRecord:
         """Do something to it and return what it is then."""
@@ -174,10 +178,12 @@ class ScheduleBackend(Protocol):
     async def run_now(self, schedule_id: str) -> Job:
         """Queue a run."""
 
-    def run_sync(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Run ``call()`` where the connection lives, from any thread."""
+
+def _url(schedule: Schedule) -> str | None:
+    return schedule._backend.nats_url  # noqa: SLF001 - its own
 
 
+@public
 class Schedule:
     """A recurring job, as it was when last asked for. Every method asks the server.
 
@@ -280,31 +286,9 @@ class Schedule:
         self.record = await self._backend.control(self.id, action, **changes)
         return self
 
-    def refresh_sync(self) -> Schedule:
-        """:meth:`refresh` for code without an event loop."""
-        return self._sync(self.refresh)
-
-    def pause_sync(self) -> Schedule:
-        """:meth:`pause` for code without an event loop."""
-        return self._sync(self.pause)
-
-    def resume_sync(self) -> Schedule:
-        """:meth:`resume` for code without an event loop."""
-        return self._sync(self.resume)
-
-    def cancel_sync(self) -> Schedule:
-        """:meth:`cancel` for code without an event loop."""
-        return self._sync(self.cancel)
-
-    def reschedule_sync(self, **changes: Any) -> Schedule:
-        """:meth:`reschedule` for code without an event loop."""
-        return self._sync(lambda: self.reschedule(**changes))
-
-    def run_now_sync(self) -> Job:
-        """:meth:`run_now` for code without an event loop."""
-        job: Job = self._backend.run_sync(self.run_now)
-        return job
-
-    def _sync(self, call: Callable[[], Awaitable[Schedule]]) -> Schedule:
-        changed: Schedule = self._backend.run_sync(call)
-        return changed
+    refresh_sync = synced(refresh, url=_url)
+    pause_sync = synced(pause, url=_url)
+    resume_sync = synced(resume, url=_url)
+    cancel_sync = synced(cancel, url=_url)
+    reschedule_sync = synced(reschedule, url=_url)
+    run_now_sync = synced(run_now, url=_url)

@@ -49,9 +49,27 @@ async def use() -> None:
 
 
 def sync() -> None:
-    job = naq.enqueue_sync(add, 2, 3, queue_name="default")
+    job = naq.enqueue_sync(add, 2, 3, queue_name="default", nats_url="nats://there")
+    assert_type(job, naq.Job)
     job.result_sync(timeout=5)
-    assert_type(naq.schedule_sync(add, 2, 3, interval=60).cancel_sync(), naq.Schedule)
+    job.result_sync(5)
+    assert_type(job.status_sync(), naq.JobStatus)
+    assert_type(job.refresh_sync(), naq.JobInfo)
+    assert_type(job.cancel_sync(), bool)
+    assert_type(naq.enqueue_many_sync([naq.call(add, 1, 2)], queue_name="x"), list[naq.Job])
+    assert_type(naq.purge_queue_sync("default"), int)
+    assert_type(naq.list_schedules_sync(nats_url="nats://there"), list[naq.Schedule])
+    schedule = naq.schedule_sync(add, 2, 3, interval=60)
+    assert_type(schedule.cancel_sync(), naq.Schedule)
+    assert_type(schedule.reschedule_sync(cron="@daily"), naq.Schedule)
+    assert_type(schedule.run_now_sync(), naq.Job)
+    assert_type(send.enqueue_sync("a@b.c", copy=True), naq.Job)
+    assert_type(add.enqueue_in_sync(5, 1, 2), naq.Job)
+    assert_type(add.enqueue_at_sync(datetime(2030, 1, 1, tzinfo=UTC), 1, b=2), naq.Job)
+    # What a type checker must refuse; an ignore that is not needed is an error.
+    job.result_sync(timeout="5")  # type: ignore[arg-type]
+    add.enqueue_sync("1", 2)  # type: ignore[arg-type]
+    naq.purge_queue_sync(queue=1)  # type: ignore[call-arg]
 
 
 @naq.task(cron="0 7 * * *", timezone="Europe/Berlin", misfire="once")

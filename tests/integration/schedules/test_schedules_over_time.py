@@ -14,7 +14,6 @@ import naq
 from examples.tasks import add, nap
 from naq.exceptions import ConfigurationError, SerializationError
 from naq.jobs.job import JobStatus
-from naq.queue import functions as _functions
 from naq.schedules.advance import _jitter
 from naq.schedules.manage import Schedules
 from naq.schedules.schedule import ScheduleStatus, run_id
@@ -278,7 +277,7 @@ async def test_the_sweep_queues_what_was_decided_and_not_queued(queue, connectio
 async def test_workers_make_the_schedules_of_tasks(  # noqa: PLR0917
     connection, run_worker, key, count, eventually, monkeypatch
 ):
-    monkeypatch.setattr("naq.queue.task._scheduled", {})
+    monkeypatch.setattr("naq.schedules.declared.tasks", {})
 
     @naq.task(cron=EVERY_SECOND, schedule_id="declared", queue="default")
     def declared():
@@ -292,7 +291,7 @@ async def test_workers_make_the_schedules_of_tasks(  # noqa: PLR0917
         record = await schedules.get("declared")
         assert record.source == "task"
         with pytest.raises(ConfigurationError, match="belongs to task"):
-            await _functions.schedule(add, 1, 2, interval=5, schedule_id="declared")
+            await naq.schedule(add, 1, 2, interval=5, schedule_id="declared")
         await schedules.control("declared", "cancel")
     async with run_worker():  # what an operator has cancelled stays cancelled
         await anyio.sleep(0.5)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from naq.exceptions import ConfigurationError
-from naq.jobs import calls as _options
+from naq.jobs import calls
 from naq.jobs.calls import Call, call
 from naq.queue.task import Task, task
 
@@ -35,7 +35,7 @@ from naq.queue.task import Task, task
     ],
 )
 def test_what_options_become(options, fields):
-    assert _options.normalize(options, due=100.0) == fields
+    assert calls.normalize(options, due=100.0) == fields
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_what_options_become(options, fields):
 )
 def test_what_is_refused_names_the_option(options):
     with pytest.raises(ConfigurationError, match=next(iter(options)).replace("_", "[_ ]")):
-        _options.normalize(options, due=0.0)
+        calls.normalize(options, due=0.0)
 
 
 def test_all_that_is_wrong_is_said_at_once():
     with pytest.raises(ConfigurationError) as caught:
-        _options.normalize({"timeout": -1, "max_retries": -1, "retry_jitter": 9}, due=0.0)
+        calls.normalize({"timeout": -1, "max_retries": -1, "retry_jitter": 9}, due=0.0)
 
     assert len(caught.value.problems) == 3
 
@@ -76,12 +76,12 @@ def test_all_that_is_wrong_is_said_at_once():
 @pytest.mark.parametrize("value", ["1", None, True, [1]])
 def test_seconds_are_numbers_or_timedeltas(value):
     with pytest.raises(ConfigurationError):
-        _options.seconds("delay", value)
+        calls.seconds("delay", value)
 
 
 def test_a_naive_datetime_is_refused_with_advice():
     with pytest.raises(ConfigurationError, match="time zone"):
-        _options.when("when", datetime(2030, 1, 1))  # noqa: DTZ001
+        calls.when("when", datetime(2030, 1, 1))  # noqa: DTZ001
 
 
 def takes_a_timeout(timeout):
@@ -90,7 +90,7 @@ def takes_a_timeout(timeout):
 
 def test_an_option_that_is_a_parameter_too_is_refused_with_advice():
     with pytest.raises(ConfigurationError, match=r"naq\.call"):
-        _options.clashing(takes_a_timeout, {"timeout": 1})
+        calls.refuse_clashes(takes_a_timeout, {"timeout": 1})
 
 
 def test_a_call_keeps_every_keyword_for_the_function():

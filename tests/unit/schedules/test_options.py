@@ -10,7 +10,7 @@ import pytest
 import naq
 from naq.exceptions import ConfigurationError
 from naq.jobs.job import JobMessage
-from naq.queue.task import scheduled_tasks
+from naq.schedules import declared
 from naq.schedules.options import normalize, rescheduled
 from naq.schedules.schedule import ScheduleRecord
 
@@ -88,17 +88,18 @@ def test_from_cron_to_interval_and_back():
 
 
 def test_a_task_declares_its_schedule(monkeypatch):
-    monkeypatch.setattr("naq.queue.task._scheduled", {})
+    monkeypatch.setattr(declared, "tasks", {})
 
     @naq.task(queue="mail", cron="0 7 * * *", timezone="Europe/Berlin", schedule_id="t1", timeout=5)
     def report():
         return 1
 
-    found = {name: (task, options) for name, task, options in scheduled_tasks()}
-    task, options = found["t1"]
-    assert task is report
+    found = declared.tasks["t1"]
+    assert found.call.function is report.function
+    assert found.call.options == {"timeout": 5}
+    assert found.queue == "mail"
+    assert found.options["cron"] == "0 7 * * *"
     assert report() == 1
-    assert options["cron"] == "0 7 * * *"
     assert report.options == {"timeout": 5}
 
     with pytest.raises(ConfigurationError, match="minute"):
