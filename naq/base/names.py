@@ -8,10 +8,22 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
 
 from naq.exceptions import ConfigurationError
 
-__all__ = ["FIRE_MARK", "PRIORITY", "Names", "check_job_id", "check_queue", "new_id"]
+__all__ = [
+    "FIRE_MARK",
+    "PRIORITY",
+    "Counter",
+    "Kind",
+    "Names",
+    "Parts",
+    "check_job_id",
+    "check_queue",
+    "new_id",
+]
 
 PRIORITY = "normal"  # the subject has the place for high and low; they come with priorities
 
@@ -61,7 +73,7 @@ class _Ids:
         self._block = []  # the parent hands out the same ones
 
     def take(self) -> str:
-        """Return an id nobody else has."""
+        """Return an id that no other call returns."""
         try:
             return self._block.pop()
         except IndexError:
@@ -78,6 +90,37 @@ _ids = _Ids()
 def new_id() -> str:
     """Return a new random id: 24 hexadecimal digits, 96 bits."""
     return _ids.take()
+
+
+class Kind(StrEnum):
+    """What lies under a subject; the value is its second token."""
+
+    JOB = "j"
+    DELAYED = "s"
+    SCHEDULE = "c"
+    ALARM = "cs"
+    TICK = "t"
+    RESULT = "r"
+    DEAD_LETTER = "d"
+
+
+class Parts(NamedTuple):
+    """What the subject of a job or schedule says; ``queue`` is empty where it names none."""
+
+    kind: Kind
+    id: str
+    queue: str = ""
+
+
+class Counter(NamedTuple):
+    """What the subject of a counter says.
+
+    ``minute`` is None for a counter of all time, ``queue`` for one of all queues.
+    """
+
+    metric: str
+    minute: int | None
+    queue: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +168,11 @@ class Names:
         return f"{self.prefix}.s.{queue}.{job_id}"
 
     def schedule(self, schedule_id: str) -> str:
-        """Subject of what is known of a schedule."""
+        """Subject of a schedule's record."""
         return f"{self.prefix}.c.{schedule_id}"
 
     def alarm(self, schedule_id: str) -> str:
-        """Subject of what the server fires of a schedule."""
+        """Subject of a schedule's alarm, which the server fires."""
         return f"{self.prefix}.cs.{schedule_id}"
 
     def gap_alarm(self, schedule_id: str) -> str:
@@ -150,20 +193,20 @@ class Names:
         return "ticks"
 
     def lock(self, key: str) -> str:
-        """Subject of something that one at a time may have."""
+        """Subject of a lock, which one holder at a time may have."""
         return f"{self.prefix}.u.{key}"
 
     @property
     def keeper(self) -> str:
-        """Subject of the message the stream of jobs begins with; no key of a lock has a dot."""
+        """Subject of the message the stream of jobs begins with; no lock's key has a dot."""
         return f"{self.prefix}.u.first.kept"
 
     def result(self, job_id: str) -> str:
-        """Subject of what is known of a job's end (or of its last failed attempt)."""
+        """Subject of a job's record: its end, or its last failed attempt."""
         return f"{self.prefix}.r.{job_id}"
 
     def result_event(self, job_id: str) -> str:
-        """Where a result is heard of the moment it is stored."""
+        """Where the server republishes a job's record when it is stored."""
         return f"{self.event_root}.r.{job_id}"
 
     def dead_letter(self, queue: str, job_id: str) -> str:
@@ -178,6 +221,38 @@ class Names:
     def total(self, queue: str, metric: str) -> str:
         """Subject of a counter of all time."""
         return f"{self.prefix}.m.t.{queue}.{metric}"
+
+    def parts(self, subject: str) -> Parts:
+        """Read the subject of a job, delayed job, schedule, alarm, tick, result or dead letter.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        match subject.split("."):
+            case [_, Kind.JOB, queue, _, id_]:
+                return Parts(Kind.JOB, id_, queue)
+            case [_, Kind.DELAYED | Kind.DEAD_LETTER as kind, queue, id_]:
+                return Parts(Kind(kind), id_, queue)
+            case [_, Kind.SCHEDULE | Kind.TICK | Kind.RESULT as kind, id_]:
+                return Parts(Kind(kind), id_)
+            case [_, Kind.ALARM, id_] | [_, Kind.ALARM, id_, "gap"]:
+                return Parts(Kind.ALARM, id_)
+        raise ValueError(f"{subject!r} is not the subject of a job or schedule")
+
+    def counter(self, subject: str) -> Counter:
+        """Read the subject of a counter.
+
+        Raises:
+            ValueError: it is none.
+        """
+        match subject.split("."):
+            case [_, "m", "a", minute, metric]:
+                return Counter(metric, int(minute), None)
+            case [_, "m", "q", queue, minute, metric]:
+                return Counter(metric, int(minute), queue)
+            case [_, "m", "t", queue, metric]:
+                return Counter(metric, None, queue)
+        raise ValueError(f"{subject!r} is not the subject of a counter")
 
     def queue_filter(self, queue: str) -> str:
         """Filter of a queue's consumer; the only wildcard a purge may use."""

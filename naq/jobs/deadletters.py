@@ -101,10 +101,10 @@ class DeadLetters:
         try:
             return self._codec.open(DeadLetter, stored.data, stored.headers)
         except SerializationError as exc:
-            _, _, queue, job_id = stored.subject.split(".", 3)
+            parts = self._connection.names.parts(stored.subject)
             return DeadLetter(
-                id=job_id,
-                queue=queue,
+                id=parts.id,
+                queue=parts.queue,
                 reason="this dead letter cannot be read",
                 failed_at=stored.time.timestamp(),
                 body=stored.data,

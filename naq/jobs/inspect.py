@@ -17,6 +17,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from naq.base.names import Kind
 from naq.exceptions import JobExpiredError, JobNotFoundError, SerializationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
@@ -73,7 +74,7 @@ async def cancel_job(connection: Connection, job_id: str, queue: str | None = No
     waiting = await _message(connection, job_id, queue)
     removed = 0
     if waiting is not None:
-        queue = _queue_of(waiting)
+        queue = names.parts(waiting.subject).queue
         for subject in (names.delayed(queue, job_id), names.job(queue, job_id)):
             removed += await connection.purge(names.jobs_stream, subject)
     if await presence.cancel(connection, job_id) is not None:
@@ -95,7 +96,7 @@ def _cancelled(
     job = _decoded(connection, waiting)
     return JobRecord(
         id=job_id,
-        queue=_queue_of(waiting) if waiting else "",
+        queue=connection.names.parts(waiting.subject).queue if waiting else "",
         function=job.function if job else UNKNOWN,
         status=JobStatus.CANCELLED,
         enqueued_at=job.enqueued_at if job else 0.0,
@@ -118,14 +119,6 @@ async def _message(connection: Connection, job_id: str, queue: str | None) -> St
     return None
 
 
-def _queue_of(stored: Stored) -> str:
-    return stored.subject.split(".")[2]
-
-
-def _is_delayed(connection: Connection, stored: Stored) -> bool:
-    return stored.subject.startswith(f"{connection.names.prefix}.s.")
-
-
 def _decoded(connection: Connection, stored: Stored | None) -> JobMessage | None:
     if stored is None:
         return None
@@ -140,15 +133,15 @@ def _decoded(connection: Connection, stored: Stored | None) -> JobMessage | None
 async def _alive(
     connection: Connection, stored: Stored, record: JobRecord | None, job_id: str
 ) -> JobInfo:
-    job = _decoded(connection, stored)
+    job, parts = _decoded(connection, stored), connection.names.parts(stored.subject)
     holder: Whereabouts | None = None
     if await _may_run(connection, stored, record):
         holder = await presence.where(connection, job_id)
     return JobInfo(
         id=job_id,
-        queue=_queue_of(stored),
+        queue=parts.queue,
         function=job.function if job else UNKNOWN,
-        status=_status(connection, stored, job, record, holder),
+        status=_status(parts.kind, job, record, holder),
         attempts=holder.attempt if holder else record.attempts if record else 0,
         worker=holder.worker if holder else None,
         enqueued_at=utc(job.enqueued_at) if job else stored.time,
@@ -169,8 +162,7 @@ def _due(stored: Stored, job: JobMessage | None, record: JobRecord | None) -> fl
 
 
 def _status(
-    connection: Connection,
-    stored: Stored,
+    kind: Kind,
     job: JobMessage | None,
     record: JobRecord | None,
     holder: Whereabouts | None,
@@ -179,7 +171,7 @@ def _status(
         return JobStatus.RUNNING
     if record is not None and record.status is JobStatus.RETRYING:
         return JobStatus.RETRYING
-    if _is_delayed(connection, stored):
+    if kind is Kind.DELAYED:
         return JobStatus.SCHEDULED
     never_started = record is None or record.attempts == 0
     if job is not None and job.expires_at is not None and never_started:
@@ -189,14 +181,13 @@ def _status(
 
 async def _may_run(connection: Connection, stored: Stored, record: JobRecord | None) -> bool:
     """Whether a worker may have the job; if not, nobody needs be asked, and waited for."""
-    if _is_delayed(connection, stored):
+    names = connection.names
+    parts = names.parts(stored.subject)
+    if parts.kind is Kind.DELAYED:
         return False
     if record is not None and record.retry_at is not None and time.time() < record.retry_at:
         return False
-    names = connection.names
-    info = await connection.api(
-        f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(_queue_of(stored))}"
-    )
+    info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(parts.queue)}")
     # Everything after the last one that was delivered has never been given to anyone.
     return bool(info["num_ack_pending"]) and stored.seq <= info["delivered"]["stream_seq"]
 

@@ -142,8 +142,9 @@ async def last_hour(connection: Connection, queue: str | None = None) -> list[Mi
     for begin in range(0, MINUTES, PER_REQUEST):
         filters = [names.count(m, "*", queue) for m in minutes[begin : begin + PER_REQUEST]]
         for stored in await connection.last_of(names.counts_stream, filters):
-            *_, minute, metric = stored.subject.split(".")
-            found[int(minute)][metric] = _value(stored)
+            counter = names.counter(stored.subject)
+            if counter.minute is not None:
+                found[counter.minute][counter.metric] = _value(stored)
     return [Minute(minute=m, **counts_of(found.get(m, {}))) for m in minutes]
 
 
@@ -162,9 +163,9 @@ async def totals(connection: Connection) -> dict[str, Totals]:
             names.totals_stream, names.total("*", "*"), after=after, limit=PAGE
         )
         for stored in page:
-            *_, queue, metric = stored.subject.split(".")
-            if metric in METRICS:
-                found[queue][metric] = _value(stored)
+            counter = names.counter(stored.subject)
+            if counter.queue is not None and counter.metric in METRICS:
+                found[counter.queue][counter.metric] = _value(stored)
         if len(page) < PAGE:
             break
         after = page[-1].seq

@@ -33,7 +33,7 @@ import msgspec
 
 from naq.base import backoff as _backoff
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError
-from naq.jobs.job import Attempt, DeadLetter, Failure, JobRecord, JobStatus
+from naq.jobs.job import UNKNOWN, Attempt, DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import ATTEMPT, at, carried
 from naq.worker.decide import Bury, history, on_failure
 
@@ -126,7 +126,7 @@ class Settler:
     ) -> None:
         """Make a dead letter of a job and end it."""
         now = time.time()
-        name = held.job.function if held.job else "?"
+        name = held.job.function if held.job else UNKNOWN
         failure = failure or Failure("", decision.reason)
         past = history(
             held.record,
@@ -310,7 +310,7 @@ class Settler:
         return JobRecord(
             id=held.id,
             queue=held.queue,
-            function=job.function if job else "?",
+            function=job.function if job else UNKNOWN,
             status=status,
             value=outcome.value if outcome else b"",
             encoding=outcome.encoding if outcome else "",

@@ -26,7 +26,7 @@ from naq.jobs import presence
 from naq.jobs.codec import Codec
 from naq.jobs.deadletters import DeadLetters
 from naq.jobs.inspect import job_info
-from naq.jobs.job import DeadLetter, JobMessage, JobRecord
+from naq.jobs.job import UNKNOWN, DeadLetter, JobMessage, JobRecord
 from naq.nats.streams import matches
 from naq.queue.admin import Counts, list_queues
 from naq.queue.delayed import due_of
@@ -168,8 +168,8 @@ class Queries:
         return JobsPage(jobs=rows, next=after, scanned=scanned)
 
     def _waiting_row(self, stored: Stored, state: str) -> JobRow:
-        tokens = stored.subject.split(".")
-        row = JobRow(id=tokens[-1], queue=tokens[2], function="?", status=state)
+        parts = self._connection.names.parts(stored.subject)
+        row = JobRow(id=parts.id, queue=parts.queue, function=UNKNOWN, status=state)
         row.at = stored.time.timestamp()
         try:
             job = self._codec.open(JobMessage, stored.data, stored.headers)

@@ -8,7 +8,7 @@ import msgspec
 
 from naq.dashboard.data.arguments import shown
 from naq.dashboard.data.model import JobDetail, JobRow, LetterRow
-from naq.jobs.job import JobMessage
+from naq.jobs.job import UNKNOWN, JobMessage
 
 if TYPE_CHECKING:
     from naq.jobs.job import DeadLetter, Failure, JobInfo, JobRecord
@@ -93,7 +93,7 @@ def of_letter(letter: DeadLetter) -> JobDetail:
     return JobDetail(
         id=letter.id,
         queue=letter.queue,
-        function=letter.function or "?",
+        function=letter.function or UNKNOWN,
         status="failed",
         attempts=letter.attempts,
         worker=letter.worker or None,
@@ -125,7 +125,7 @@ def letter_row(letter: DeadLetter) -> LetterRow:
     return LetterRow(
         id=letter.id,
         queue=letter.queue,
-        function=letter.function or "?",
+        function=letter.function or UNKNOWN,
         reason=letter.reason,
         failed_at=letter.failed_at,
         attempts=letter.attempts,

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from naq.base.names import Names, check_job_id, check_queue, new_id
+from naq.base.names import Counter, Kind, Names, Parts, check_job_id, check_queue, new_id
 from naq.exceptions import ConfigurationError
 
 
@@ -61,3 +61,39 @@ def test_a_consumer_tells_its_queue():
 
     assert names.queue_of_consumer(names.consumer("mail_normal")) == "mail_normal"
     assert names.queue_of_consumer("t_tick") is None
+
+
+NAMES = Names("t1")
+
+
+@pytest.mark.parametrize(
+    ("subject", "parts"),
+    [
+        (NAMES.job("mail", "a@b:1"), Parts(Kind.JOB, "a@b:1", "mail")),
+        (NAMES.fire("mail", "sums"), Parts(Kind.JOB, "sums@", "mail")),
+        (NAMES.delayed("mail", "1"), Parts(Kind.DELAYED, "1", "mail")),
+        (NAMES.schedule("sums"), Parts(Kind.SCHEDULE, "sums")),
+        (NAMES.alarm("sums"), Parts(Kind.ALARM, "sums")),
+        (NAMES.gap_alarm("sums"), Parts(Kind.ALARM, "sums")),
+        (NAMES.tick("sums"), Parts(Kind.TICK, "sums")),
+        (NAMES.result("1"), Parts(Kind.RESULT, "1")),
+        (NAMES.result_event("1"), Parts(Kind.RESULT, "1")),
+        (NAMES.dead_letter("mail", "1"), Parts(Kind.DEAD_LETTER, "1", "mail")),
+    ],
+)
+def test_subjects_are_read_as_they_were_written(subject, parts):
+    assert NAMES.parts(subject) == parts
+
+
+def test_subjects_of_counters_are_read_as_they_were_written():
+    assert NAMES.counter(NAMES.count(7, "done")) == Counter("done", 7, None)
+    assert NAMES.counter(NAMES.count(7, "done", "mail")) == Counter("done", 7, "mail")
+    assert NAMES.counter(NAMES.total("mail", "done")) == Counter("done", None, "mail")
+
+
+@pytest.mark.parametrize("subject", ["", "naq", NAMES.keeper, NAMES.lock("x"), "naq.j.mail.1"])
+def test_other_subjects_are_refused(subject):
+    with pytest.raises(ValueError, match="not the subject"):
+        NAMES.parts(subject)
+    with pytest.raises(ValueError, match="not the subject"):
+        NAMES.counter(subject)
