@@ -10,9 +10,7 @@ from naq.base.names import check_job_id, check_queue
 from naq.exceptions import ConfigurationError, JobNotFoundError
 from naq.jobs.deadletters import DeadLetters
 from naq.jobs.inspect import cancel_job
-from naq.queue import admin as _queues
-from naq.queue import delayed as _delayed
-from naq.schedules.manage import Schedules
+from naq.queue import admin, delayed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,17 +33,17 @@ def _connection(state: State) -> Connection:
 
 
 async def _pause_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
-    await _queues.pause(_connection(state), check_queue(name))
+    await admin.pause(_connection(state), check_queue(name))
     return f"queue {name} is paused"
 
 
 async def _resume_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
-    await _queues.resume(_connection(state), check_queue(name))
+    await admin.resume(_connection(state), check_queue(name))
     return f"queue {name} goes on"
 
 
 async def _purge_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
-    removed = await _queues.purge(_connection(state), check_queue(name))
+    removed = await admin.purge(_connection(state), check_queue(name))
     return f"{removed} jobs of queue {name} were removed"
 
 
@@ -64,30 +62,17 @@ async def _delete(state: State, name: str, _: Mapping[str, Any]) -> str:
     return f"the dead letter of job {name} is deleted"
 
 
-def _schedule(action: str) -> Action:
+def _schedule(action: delayed.Action) -> Action:
     async def do(state: State, name: str, _: Mapping[str, Any]) -> str:
-        connection = _connection(state)
-        schedules = Schedules(connection)
-        if not await schedules.exists(check_job_id(name)):
-            return await _delayed_job(connection, name, action)
-        if action == "run-now":
-            return f"schedule {name} runs now as {(await schedules.run_now(name)).id}"
-        record = await schedules.control(name, action)
-        return f"schedule {name} is {record.status}"
+        return _said(await delayed.control(_connection(state), name, action))
 
     return do
 
 
-async def _delayed_job(connection: Connection, name: str, action: str) -> str:
-    if action == "cancel":
-        await cancel_job(connection, name)
-        return f"job {name} is cancelled"
-    if action == "run-now":
-        await _delayed.move(connection, name, datetime.now(UTC).timestamp())
-        return f"job {name} runs now"
-    if await _delayed.find_delayed(connection, name) is None:
-        raise JobNotFoundError(f"there is no schedule or delayed job {name}", job_id=name)
-    raise ConfigurationError(f"{name} is a delayed job: it can be cancelled or run now")
+def _said(done: delayed.Controlled) -> str:
+    if not done.run:
+        return f"{done.kind} {done.id} is {done.status}"
+    return f"{done.kind} {done.id} runs now" + (f" as {done.run}" if done.run != done.id else "")
 
 
 async def _reschedule(state: State, name: str, form: Mapping[str, Any]) -> str:
@@ -105,10 +90,7 @@ async def _reschedule(state: State, name: str, form: Mapping[str, Any]) -> str:
             changes["next_run"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as exc:
         raise ConfigurationError(f"reschedule: {exc}") from exc
-    record = await Schedules(_connection(state)).control(
-        check_job_id(name), "reschedule", **changes
-    )
-    return f"schedule {name} is {record.status}"
+    return _said(await delayed.control(_connection(state), name, "reschedule", **changes))
 
 
 def _service(command: str) -> Action:

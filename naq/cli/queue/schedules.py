@@ -16,6 +16,7 @@ from naq.jobs.job import utc
 
 if TYPE_CHECKING:
     from naq.nats.connection import Connection
+    from naq.queue.delayed import Controlled
     from naq.queue.scheduled import ScheduleRow
     from naq.schedules.schedule import ScheduleRecord
 
@@ -83,7 +84,8 @@ def schedule(
         async with Queue(queue or typed.queue, connection=connection) as opened:
             return (await opened.schedule(typed.call, **options)).record
 
-    render.say(_state(run(common, make)))
+    made = run(common, make)
+    render.say(f"{made.id} {_state(made)}")
     return 0
 
 
@@ -165,52 +167,18 @@ def job_control(
     given = [f"--{name.replace('_', '-')}" for name, v in changes.items() if v is not None]
     if given and action != "reschedule":
         raise ConfigurationError(f"{', '.join(given)}: only for reschedule")
-    render.say(run(common, lambda connection: _control(connection, job_id, action, changes)))
+
+    async def call(connection: Connection) -> Controlled:
+        from naq.queue.delayed import control
+
+        return await control(connection, job_id, action, **changes)
+
+    done = run(common, call)
+    if done.run:
+        render.say(f"{done.id} runs now" + (f" as {done.run}" if done.run != done.id else ""))
+    else:
+        render.say(f"{done.id} {_state(done)}")
     return 0
-
-
-async def _control(
-    connection: Connection, job_id: str, action: Action, changes: dict[str, Any]
-) -> str:
-    from naq.base.names import check_job_id
-    from naq.queue.delayed import find_delayed
-    from naq.schedules.manage import Schedules
-
-    check_job_id(job_id)
-    schedules = Schedules(connection)
-    if not await schedules.exists(job_id):
-        if await find_delayed(connection, job_id) is None:
-            raise JobNotFoundError(f"there is no schedule or delayed job {job_id}", job_id=job_id)
-        return await _control_delayed(connection, job_id, action, changes)
-    if action == "run-now":
-        job = await schedules.run_now(job_id)
-        return f"{job_id} runs now as {job.id}"
-    return _state(await schedules.control(job_id, action, **changes))
-
-
-async def _control_delayed(
-    connection: Connection, job_id: str, action: Action, changes: dict[str, Any]
-) -> str:
-    from naq.jobs.inspect import cancel_job
-    from naq.queue.delayed import move
-
-    if action == "cancel":
-        await cancel_job(connection, job_id)
-        return f"{job_id} cancelled"
-    if action in {"pause", "resume"}:
-        raise ConfigurationError(f"{job_id} is a delayed job: it can be cancelled or moved")
-    if action == "run-now":
-        await move(connection, job_id, datetime.now(UTC).timestamp())
-        return f"{job_id} runs now"
-    wrong = [name for name, value in changes.items() if value is not None and name != "next_run"]
-    if wrong:
-        raise ConfigurationError(
-            f"--{wrong[0]}: {job_id} is a delayed job, it runs once; give --next-run"
-        )
-    if changes["next_run"] is None:
-        raise ConfigurationError("nothing to change: give --next-run")
-    moved = await move(connection, job_id, changes["next_run"].timestamp())
-    return f"{job_id} scheduled, next run {_when(moved.due_at)}"
 
 
 # ------------------------------------------------------------------ what is shown
@@ -261,9 +229,9 @@ def _policy(row: ScheduleRow) -> str | None:
     return ", ".join(parts)
 
 
-def _state(record: ScheduleRecord) -> str:
+def _state(record: ScheduleRecord | Controlled) -> str:
     due = _when(record.next_run)
-    return f"{record.id} {record.status}" + ("" if due is None else f", next run {due}")
+    return str(record.status) + ("" if due is None else f", next run {due}")
 
 
 def _when(at: float | None) -> str | None:

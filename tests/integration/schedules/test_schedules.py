@@ -18,7 +18,7 @@ from naq.jobs.codec import Codec
 from naq.jobs.job import JobStatus
 from naq.nats.connection import use_connection
 from naq.nats.streams import server_now
-from naq.queue import delayed as _delayed
+from naq.queue import delayed
 from naq.schedules.manage import Schedules
 from naq.schedules.records import Records
 from naq.schedules.schedule import ScheduleStatus, run_id
@@ -439,26 +439,68 @@ async def test_delayed_jobs_are_listed_moved_and_cancelled(queue, connection, ru
     later = await queue.enqueue_in(3600, add, 1, 2)
     much_later = await queue.enqueue_in(7200, add, 3, 4)
 
-    listed = await _delayed.list_delayed(connection)
+    listed = await delayed.list_delayed(connection)
     assert [job.id for job in listed] == [later.id, much_later.id]
     assert listed[0].function == "examples.tasks:add"
     assert abs(listed[0].due_at - later.due_at.timestamp()) < 0.001
 
-    moved = await _delayed.move(connection, much_later.id, time.time() + 60)
+    moved = await delayed.move(connection, much_later.id, time.time() + 60)
     assert moved.id == much_later.id
     info = await much_later.refresh()
     assert info.status is JobStatus.SCHEDULED
     assert info.due_at - datetime.now(UTC) < timedelta(seconds=61)
-    listed = await _delayed.list_delayed(connection, "default")
+    listed = await delayed.list_delayed(connection, "default")
     assert [job.id for job in listed] == [much_later.id, later.id]
 
     async with run_worker():
-        await _delayed.move(connection, much_later.id, time.time())
+        await delayed.move(connection, much_later.id, time.time())
         assert await much_later.result(5) == 7
     assert await later.cancel()
-    assert await _delayed.list_delayed(connection) == []
+    assert await delayed.list_delayed(connection) == []
     with pytest.raises(JobNotFoundError):
-        await _delayed.move(connection, later.id, time.time())
+        await delayed.move(connection, later.id, time.time())
+
+
+async def test_one_rule_for_a_schedule_and_a_delayed_job(queue, connection, run_worker):
+    await queue.schedule(add, 1, 2, interval=3600, schedule_id="hourly")
+    paused = await delayed.control(connection, "hourly", "pause")
+    assert (paused.kind, paused.id, paused.status, paused.next_run) == (
+        "schedule",
+        "hourly",
+        "paused",
+        None,
+    )
+    ran = await delayed.control(connection, "hourly", "run-now")
+    assert ran.run.startswith("hourly-")
+    assert (await queue.job(ran.run).status()) is JobStatus.PENDING
+
+    job = await queue.enqueue_in(3600, add, 1, 2)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    moved = await delayed.control(connection, job.id, "reschedule", next_run=tomorrow, cron=None)
+    assert (moved.kind, moved.status) == ("job", "scheduled")
+    assert moved.next_run == tomorrow.timestamp()
+    for action, changes, said in [
+        ("pause", {}, "is a delayed job"),
+        ("resume", {}, "is a delayed job"),
+        ("reschedule", {}, "give next_run"),
+        ("reschedule", {"cron": "@daily", "next_run": tomorrow}, "cron: .* runs once"),
+        ("reschedule", {"next_run": 5}, "give a datetime"),
+    ]:
+        with pytest.raises(ConfigurationError, match=said):
+            await delayed.control(connection, job.id, action, **changes)
+    assert (await delayed.control(connection, job.id, "run-now")).run == job.id
+    async with run_worker():
+        assert await job.result(5) == 3
+
+
+async def test_control_leaves_other_jobs_alone(queue, connection):
+    job = await queue.enqueue_in(3600, add, 1, 2)
+    assert (await delayed.control(connection, job.id, "cancel")).status == "cancelled"
+    queued = await queue.enqueue(add, 1, 2)
+    for name in (job.id, queued.id, "nobody"):
+        with pytest.raises(JobNotFoundError, match="no schedule or delayed job"):
+            await delayed.control(connection, name, "cancel")
+    assert (await queued.status()) is JobStatus.PENDING
 
 
 async def test_long_retries_are_listed(queue, connection, run_worker, eventually):
@@ -466,7 +508,7 @@ async def test_long_retries_are_listed(queue, connection, run_worker, eventually
     async with run_worker():
 
         async def waits():
-            return await _delayed.find_delayed(connection, job.id)
+            return await delayed.find_delayed(connection, job.id)
 
         found = await eventually(waits)
     assert (found.attempt, found.function) == (2, "examples.tasks:add")
