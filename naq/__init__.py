@@ -1,20 +1,7 @@
 """naq: a job queue on NATS JetStream, and the structured-concurrency supervisor that runs it.
 
-The layers, highest first; a module imports only from lower ones (import-linter checks it)::
-
-    __main__                                 python -m naq
-    cli/                                     what a person types
-    services                                 the service kinds of supervisor.toml
-    supervisor/                              runs services; knows nothing of queues or NATS
-    worker  scheduler                        compositions: tasks, deadlines
-    queue  schedules  _executor  _settle     one job's life, and what repeats it
-    results  presence  deadletters           one NATS resource each
-    server  connection  _topology            the edge: nats-server process, nats-py, streams
-    serializers  job  _schedule  _due  _cron  values and pure decisions
-    _names  settings
-    exceptions  _backoff                     words: no I/O, no async
-
-Public names are loaded on first use, so that ``naq --version`` does not import an event loop.
+What is named here is public. It is loaded on first use, so that ``naq --version`` does not import
+an event loop.
 """
 
 from __future__ import annotations
@@ -26,7 +13,6 @@ from naq.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from naq.exceptions import ConfigurationError as ConfigurationError
-    from naq.exceptions import DuplicateJobError as DuplicateJobError
     from naq.exceptions import EnqueueError as EnqueueError
     from naq.exceptions import JobCancelledError as JobCancelledError
     from naq.exceptions import JobError as JobError
@@ -97,7 +83,7 @@ _WHERE = {
     "naq.queue.task": "Task task",
     "naq.jobs.calls": "Call call",
     "naq.nats.connection": "connect",
-    "naq.exceptions": "ConfigurationError DuplicateJobError EnqueueError JobCancelledError "
+    "naq.exceptions": "ConfigurationError EnqueueError JobCancelledError "
     "JobError JobExecutionError JobExpiredError JobNotFoundError JobTimeoutError "
     "NaqConnectionError NaqException PayloadTooLargeError SerializationError ServerRefusedError "
     "SupervisorError",

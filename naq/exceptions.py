@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigurationError",
-    "DuplicateJobError",
     "EnqueueError",
     "EnvironmentProblemError",
     "JobCancelledError",
@@ -49,7 +48,7 @@ class ConfigurationError(NaqException):
 
 
 class EnvironmentProblemError(ConfigurationError):
-    """The environment of the program is wrong, not what it was called with: exit code 78."""
+    """The environment of the program is wrong, not its arguments: exit code 78."""
 
 
 class NaqConnectionError(NaqException):
@@ -113,10 +112,6 @@ class JobError(NaqException):
 
 class JobNotFoundError(JobError):
     """No job, result or dead letter with this id is known to the server."""
-
-
-class DuplicateJobError(JobError):
-    """The job is queued or running already, and the caller asked not to accept that."""
 
 
 class JobExecutionError(JobError):

@@ -1,22 +1,19 @@
-"""Cron expressions: what they mean, when they are next due, and how the server says the same.
+"""Cron expressions in time zones: when they are due, and how the server writes the same.
 
 Five fields (minute hour day month weekday) or six with seconds in front; names, lists, ranges,
 steps, ``L`` (last day of the month; ``L5``: last Friday), ``#`` (``5#3``: third Friday) and the
 ``@`` names. Where day and weekday are both restricted, a day that fits either is due (Vixie cron).
-The only module that knows croniter, which parses and steps through *wall* times; what becomes of
-them when clocks are changed is decided here:
+
+croniter, which only this module knows, parses an expression and steps through *wall* times, as if
+they were UTC. A zone is a row of :class:`Segment`, stretches of time with one offset from UTC, and
+a wall time becomes an instant in one of them. What happens where clocks are changed is decided
+here:
 
 * Expressions that are due in every hour follow real hours: none is left out, none is doubled.
 * Otherwise a time that does not exist (clocks put forward) is due once, as much later as clocks
   were put forward; one that exists twice (put back) is due the first time.
 
 That is what Vixie cron has done since 3.0 (``cron(8)``, on daylight saving time).
-
-Time zones: is a name one, and when does its offset from UTC change.
-
-:mod:`zoneinfo` answers for one instant; whoever enumerates wall times needs the moments at which
-the answer changes. They are found by looking at each day of a year and halving down to the second,
-once per zone and year.
 """
 
 from __future__ import annotations
@@ -35,8 +32,7 @@ from naq.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-__all__ = ["Cron", "Segment", "check_timezone", "gaps", "parse", "segments"]
+__all__ = ["Cron", "Segment", "gaps", "parse", "segments"]
 
 HORIZON = 12
 """Years an expression may wait for its next time; 29 February skips up to eight."""
@@ -57,6 +53,7 @@ _RANGES = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _PART = re.compile(r"[0-9a-z*?][0-9a-z#-]*(/[0-9]+)?", re.IGNORECASE)
 _NTH = re.compile(r"l[0-7a-z]+|.*#.*", re.IGNORECASE)
 _DAY, _WEEKDAY = 3, 5
+_DAY_SECONDS = 86_400
 _LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -65,8 +62,8 @@ class Cron:
 
     Attributes:
         text: the expression as it was written.
-        pattern: the same for the server's scheduler (six fields, numbers only); None where that
-            has no way to say it (``L``, ``#``).
+        pattern: the same for the server's scheduler (six fields, numbers only); None for ``L`` and
+            ``#``, which it does not know.
         every_hour: whether it is due in every hour of a day that fits.
     """
 
@@ -103,7 +100,7 @@ class Cron:
             return self._wall(lowest - 1)
         best: float | None = None
         # From the segment before: what its end has put forward may still be to come.
-        for segment in segments(timezone, lowest - 86_400, HORIZON):
+        for segment in segments(timezone, lowest - _DAY_SECONDS, HORIZON):
             if best is not None and best < segment.start:
                 break
             for found in self._in_segment(segment, lowest):
@@ -118,7 +115,7 @@ class Cron:
         if timezone == "UTC" or self.every_hour:
             return None
         lowest = int(after // 1) + 1
-        for segment in gaps(timezone, lowest - 86_400, GAP_HORIZON):
+        for segment in gaps(timezone, lowest - _DAY_SECONDS, GAP_HORIZON):
             found = self._wall(max(lowest, segment.end) + segment.offset - 1)
             if found is not None and found - segment.offset < segment.end + _gap(segment):
                 return found - segment.offset
@@ -207,7 +204,7 @@ def _numbers(found: list[Any], index: int) -> list[int]:
 
 
 def _check_form(text: str, index: int, field: str) -> None:
-    """Refuse what croniter would take, and we do not."""
+    """Refuse what croniter would accept and naq does not."""
     name = _FIELDS[index]
     for part in field.split(","):
         if not _PART.fullmatch(part):
@@ -253,7 +250,7 @@ def _joined(values: list[int]) -> str:
 def _alternatives(
     fields: list[str], written: list[str], stars: list[bool], nth: list[str]
 ) -> Iterator[list[str]]:
-    """Yield expressions of which one fits when this one does.
+    """Yield expressions, one of which fits whenever this one does.
 
     croniter takes ``L`` and ``#`` alone, not beside other days.
     """
@@ -277,9 +274,6 @@ def _alternatives(
         yield [*head, "*", written[4], "*"]
 
 
-_DAY_SECONDS = 86_400
-
-
 class Segment(NamedTuple):
     """A stretch of time with one offset. Instants are seconds since the epoch, offsets seconds."""
 
@@ -293,22 +287,6 @@ class Segment(NamedTuple):
     """The offset from ``end`` on."""
 
 
-@lru_cache(maxsize=1024)
-def check_timezone(name: str) -> str:
-    """Return ``name`` if it is an IANA time zone.
-
-    Raises:
-        ConfigurationError: it is not, or this machine's database lacks it.
-    """
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError, TypeError):
-        raise ConfigurationError(
-            f"timezone={name!r}: not an IANA time zone such as 'Europe/Berlin' or 'UTC'"
-        ) from None
-    return name
-
-
 def _offset(name: str, instant: int) -> int:
     found = datetime.fromtimestamp(instant, ZoneInfo(name)).utcoffset()
     return int((found or timedelta()).total_seconds())
@@ -316,7 +294,11 @@ def _offset(name: str, instant: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _changes(name: str, year: int) -> tuple[tuple[int, int], ...]:
-    """Return the instants of a year (of UTC) at which the offset changes, with the new offset."""
+    """Return the instants of a year (of UTC) at which the offset changes, with the new offset.
+
+    :mod:`zoneinfo` tells the offset at one instant only, so each day of the year is looked at, and
+    one on which it changes is halved down to the second; once per zone and year.
+    """
     start = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
     end = int(datetime(year + 1, 1, 1, tzinfo=UTC).timestamp())
     found = []
@@ -355,7 +337,7 @@ def segments(name: str, instant: float, years: int) -> Iterator[Segment]:
 
 
 def gaps(name: str, instant: float, years: int) -> Iterator[Segment]:
-    """Yield the segments that end by a gap: at ``end`` clocks are put forward."""
+    """Yield the segments that end in a gap: at ``end`` clocks are put forward."""
     for segment in segments(name, instant, years):
         if segment.after > segment.offset:
             yield segment

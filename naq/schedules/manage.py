@@ -1,21 +1,20 @@
 """Schedules on the server: make, find, list and change them.
 
-Whatever is done to one is a single compare-and-set of its record; the alarm follows. Somebody who
-dies in between leaves an alarm of an older revision, which is noticed when it fires, or none, which
-the sweep of a scheduler notices.
+Each change is one compare-and-set of the record; the alarm follows. A process that dies in between
+leaves an alarm of an older revision, which is noticed when it fires, or none, which the sweep of a
+scheduler notices.
 """
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
+from naq.jobs import calls
 from naq.jobs.calls import Call
-from naq.jobs.calls import normalize as normalize_options
 from naq.jobs.codec import Codec
 from naq.jobs.inspect import Backend
 from naq.jobs.job import Job, JobMessage
@@ -23,17 +22,16 @@ from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import job_envelope, prepare
 from naq.nats.streams import server_now
 from naq.schedules.advance import Advance, run_message
-from naq.schedules.options import normalize, rescheduled
-from naq.schedules.schedule import Schedule, ScheduleRecord, ScheduleStatus
+from naq.schedules.options import acted, new_record
+from naq.schedules.schedule import LIVE, Schedule, ScheduleRecord, ScheduleStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from naq.nats.connection import Connection, Stored
+    from naq.schedules.timing import Timing
 
-__all__ = ["Schedules", "new_record", "wanted"]
-
-_LIVE = frozenset({ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED})
+__all__ = ["Schedules", "wanted"]
 
 
 async def wanted(
@@ -71,58 +69,9 @@ async def wanted(
         prepare(codec, queue, timeless, (), {}).message,
         options,
         now=await server_now(connection),
-        expires_in=normalize_options({"expires": expires}, due=0.0).get("expires_at"),
+        expires_in=calls.normalize({"expires": expires}, due=0.0).get("expires_at"),
         source=source,
     )
-
-
-def new_record(
-    job: JobMessage,
-    options: Mapping[str, Any],
-    *,
-    now: float,
-    expires_in: float | None = None,
-    source: str = "",
-) -> ScheduleRecord:
-    """Return the record of a new schedule.
-
-    Args:
-        job: what each run is made of.
-        options: those of ``schedule``; None means the default.
-        now: the server's time.
-        expires_in: seconds after its due time at which a run that nobody has started expires.
-        source: where it is declared: empty for a call of ``schedule``.
-
-    Raises:
-        ConfigurationError: with one line per option that cannot be used.
-    """
-    fields = normalize(options, now=now)
-    schedule_id = fields.pop("schedule_id", None)
-    record = ScheduleRecord(
-        id=schedule_id or "-",
-        job=msgspec.structs.replace(job, id="", due_at=None),
-        expires_in=expires_in,
-        source=source,
-        **fields,
-    )
-    if schedule_id is None:
-        record = msgspec.structs.replace(record, id=_made_id(record))
-    if record.plain and record.start is not None and record.start > now:
-        record = msgspec.structs.replace(record, next_at=record.timing.next(now))
-    record = record.timed()
-    if record.next_run is None:
-        raise ConfigurationError("it is never due between start and end")
-    return record
-
-
-def _made_id(record: ScheduleRecord) -> str:
-    """Return an id for who gave none: the same for the same function, arguments and times."""
-    job = record.job
-    what = (job.queue, job.function, job.payload, record.cron, record.interval, record.timezone)
-    digest = hashlib.sha256(msgspec.msgpack.encode(what)).hexdigest()[:8]
-    name = job.function.rpartition(":")[2].rpartition(".")[2]
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "-" for c in name)
-    return f"{safe[:64] or 'schedule'}-{digest}"
 
 
 class Schedules:
@@ -139,14 +88,14 @@ class Schedules:
         return Schedule(record, backend=_ScheduleBackend(self._connection))
 
     async def make(self, wanted: ScheduleRecord) -> ScheduleRecord:
-        """Make a schedule, or change the one of that id; return it as it is then.
+        """Make a schedule, or change the one with that id; return it as it is then.
 
-        What it has come to stays: how often it ran, whether it is paused, and when it is due next
-        if its timing is the same. Of a schedule that is declared beside the function or in a file
-        an operator's ``cancel`` stays, too; made by code, it is made anew.
+        How far it has come is kept: how often it ran, whether it is paused, and, if its timing is
+        the same, when it is due next. A schedule that is declared beside a function or in a file
+        also stays cancelled; one that is made by code is made anew.
 
         Raises:
-            ConfigurationError: the schedule of that id is somebody else's, or cannot be read.
+            ConfigurationError: the schedule with that id has another source, or cannot be read.
             NaqConnectionError: the server cannot be reached.
         """
         await ensure_streams(self._connection)
@@ -217,15 +166,15 @@ class Schedules:
             )
 
     async def control(self, schedule_id: str, action: str, **changes: Any) -> ScheduleRecord:
-        """Do something to a schedule; return it as it is then.
+        """Act on a schedule; return it as it is then.
 
         Args:
             schedule_id: the schedule.
             action: ``pause``, ``resume``, ``cancel``, ``reschedule`` or ``refresh``.
-            changes: of ``reschedule``: ``cron interval repeat timezone next_run``.
+            changes: for ``reschedule``: ``cron interval repeat timezone next_run``.
 
         Raises:
-            ConfigurationError: that cannot be done to it, or a change cannot be used.
+            ConfigurationError: that cannot be done to it, or a change cannot be made.
             JobNotFoundError: there is none of that id.
             SerializationError: it cannot be read (``cancel`` removes it then).
         """
@@ -237,7 +186,7 @@ class Schedules:
                     raise
                 return await self._remove_broken(schedule_id)
             now = await server_now(self._connection)
-            fields = _ACTIONS[action](record, changes, now)
+            fields = acted(record, action, changes, now)
             if fields is None:
                 return record
             revision = record.revision + 1
@@ -265,7 +214,7 @@ class Schedules:
         return Job(message, backend=Backend(self._connection))
 
     async def remove(self, schedule_id: str) -> bool:
-        """Remove a schedule without a trace; whether there was one."""
+        """Remove a schedule without a trace; return whether there was one."""
         return await self._records.remove(schedule_id)
 
     async def _found(self, schedule_id: str) -> tuple[ScheduleRecord, int]:
@@ -295,13 +244,13 @@ class Schedules:
 
 
 async def _declare(connection: Connection, queue: str) -> None:
-    """Declare a queue, so that what is fired into it is seen by ``list-queues``."""
+    """Declare a queue, so that ``list-queues`` shows it before its first run."""
     if connection.names.consumer(queue) not in connection.declared:
         await ensure_consumer(connection, queue)
 
 
 def _check_source(there: ScheduleRecord, wanted: ScheduleRecord) -> None:
-    if there.source != wanted.source and there.status in _LIVE:
+    if there.source != wanted.source and there.status in LIVE:
         owner = there.source or "code (queue.schedule)"
         raise ConfigurationError(
             f"schedule {wanted.id} exists already and belongs to {owner}; give this one another id"
@@ -312,81 +261,31 @@ def _unchanged(there: ScheduleRecord, wanted: ScheduleRecord) -> bool:
     if there.definition() != wanted.definition():
         return False
     return (
-        there.status in _LIVE
+        there.status in LIVE
         or there.status is ScheduleStatus.FINISHED
         or (bool(wanted.source) and there.source == wanted.source)
     )
 
 
 def _merged(there: ScheduleRecord | None, wanted: ScheduleRecord) -> ScheduleRecord:
-    """Return a definition with what the one before has come to."""
+    """Return a definition with how far the one before has come."""
     if there is None:
         return wanted
     kept: dict[str, Any] = {"revision": there.revision + 1, "pending": there.pending}
-    if there.status in _LIVE:
+    if there.status in LIVE:
         kept |= {
             name: getattr(there, name)
             for name in ("status", "created_at", "runs", "missed", "last_run", "last_job")
         }
-        mine, theirs = wanted.timing, there.timing
-        if _same_times(mine, theirs):
+        if _same_times(wanted.timing, there.timing):
             kept |= {name: getattr(there, name) for name in ("anchor", "cursor", "next_at")}
     return msgspec.structs.replace(wanted, **kept).timed()
 
 
-def _same_times(mine: Any, theirs: Any) -> bool:
+def _same_times(mine: Timing, theirs: Timing) -> bool:
     """Whether two timings say the same, wherever their intervals began."""
     names = ("cron", "interval", "timezone", "start", "end")
     return all(getattr(mine, name) == getattr(theirs, name) for name in names)
-
-
-# ------------------------------------------------------------------ what may be done to a schedule
-
-
-def _still(record: ScheduleRecord) -> None:
-    if record.status not in _LIVE:
-        raise ConfigurationError(f"schedule {record.id} is {record.status}; make it anew instead")
-
-
-def _refresh(record: ScheduleRecord, changes: dict[str, Any], now: float) -> None:
-    del record, changes, now
-
-
-def _pause(record: ScheduleRecord, changes: dict[str, Any], now: float) -> dict[str, Any] | None:
-    del changes, now
-    _still(record)
-    return None if record.status is ScheduleStatus.PAUSED else {"status": ScheduleStatus.PAUSED}
-
-
-def _resume(record: ScheduleRecord, changes: dict[str, Any], now: float) -> dict[str, Any] | None:
-    del changes
-    _still(record)
-    if record.status is ScheduleStatus.ACTIVE:
-        return None
-    next_at = record.next_at if record.next_at is not None and record.next_at > now else None
-    return {"status": ScheduleStatus.ACTIVE, "cursor": now, "next_at": next_at}
-
-
-def _cancel(record: ScheduleRecord, changes: dict[str, Any], now: float) -> dict[str, Any] | None:
-    del changes, now
-    if record.status is ScheduleStatus.CANCELLED:
-        return None
-    _still(record)
-    return {"status": ScheduleStatus.CANCELLED, "next_at": None}
-
-
-def _reschedule(record: ScheduleRecord, changes: dict[str, Any], now: float) -> dict[str, Any]:
-    _still(record)
-    return rescheduled(record, changes, now)
-
-
-_ACTIONS = {
-    "refresh": _refresh,
-    "pause": _pause,
-    "resume": _resume,
-    "cancel": _cancel,
-    "reschedule": _reschedule,
-}
 
 
 class _ScheduleBackend:

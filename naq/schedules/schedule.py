@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from naq.jobs.job import Job
 
 __all__ = [
+    "LIVE",
     "Schedule",
     "ScheduleBackend",
     "ScheduleRecord",
@@ -45,6 +46,10 @@ class ScheduleStatus(StrEnum):
     FINISHED = "finished"
     CANCELLED = "cancelled"
     FAILED = "failed"
+
+
+LIVE = frozenset({ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED})
+"""The states of a schedule that may still run."""
 
 
 class ScheduleRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):

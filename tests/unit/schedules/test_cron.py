@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from naq.exceptions import ConfigurationError
 from naq.schedules import cron as _cron
-from naq.schedules.cron import check_timezone, segments
+from naq.schedules.cron import segments
+from naq.schedules.options import check_timezone
 
 BERLIN = "Europe/Berlin"
 
