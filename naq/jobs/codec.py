@@ -24,6 +24,7 @@ import msgspec
 
 from naq.base import text
 from naq.exceptions import ConfigurationError, SerializationError
+from naq.jobs import unpickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -308,7 +309,7 @@ class Codec:
 
 def _unpickle(data: bytes, what: str) -> Any:
     try:
-        return pickle.loads(data)
+        return unpickle.loads(data)
     except Exception as exc:
         raise SerializationError(f"{what} cannot be unpickled: {_said(exc)}") from exc
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from naq.base.public import public
 from naq.exceptions import (
     JobCancelledError,
     JobExecutionError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Results", "job_error"]
 
 
+@public
 class Results:
     """Results on the server. Use it inside a connection, or open one with :meth:`open`."""
 

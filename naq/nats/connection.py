@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from naq.base.public import public
 from naq.exceptions import NaqConnectionError
 from naq.nats.bulk import CONFLICT, Ingest, Pipelined
 from naq.nats.client import Client
@@ -339,6 +340,7 @@ class Connection(Reads):
         return PullHandle(pull, self._seam)
 
 
+@public
 @asynccontextmanager
 async def connect(
     nats_url: str | None = None,

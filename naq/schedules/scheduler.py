@@ -26,6 +26,7 @@ import anyio
 import anyio.lowlevel
 
 from naq.base.names import check_queue, new_id
+from naq.base.public import public
 from naq.exceptions import (
     ConfigurationError,
     SerializationError,
@@ -61,6 +62,7 @@ LEAVE_TIMEOUT = 5.0
 """Seconds what is in hand gets when the scheduler is stopped."""
 
 
+@public
 class Scheduler:
     """Takes ticks of schedules, and looks for what was missed.
 

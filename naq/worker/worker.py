@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from naq.base.names import check_queue, new_id
+from naq.base.public import public
 from naq.exceptions import ConfigurationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
@@ -68,6 +69,7 @@ CRASH_LIMIT = 3
 """How many workers a job may take down before it is called poison."""
 
 
+@public
 class Worker:
     """Runs the jobs of some queues, ``concurrency`` at a time.
 
