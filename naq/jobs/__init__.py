@@ -1,0 +1,14 @@
+"""One job: what it is, where it is kept, and how to ask about it.
+
+- ``job``: the values, as they are queued, stored and held by callers
+- ``calls``: what may be enqueued, and with which options
+- ``codec``: calls, values and messages to bytes and back; signatures
+- ``unpickle``: pickles, those of older releases too
+- ``message``: from a call to the message that queues it
+- ``layout``: the streams and consumers on the server
+- ``results``: how a job ended: read it, wait for it, write it
+- ``deadletters``: jobs that will not be tried again
+- ``inspect``: where a job is, and how to stop it
+- ``presence``: what workers say of themselves, and are told
+- ``sync``: the thread for code without an event loop
+"""

@@ -1,4 +1,4 @@
-"""Dead letters: jobs that will not be tried again, kept with payload and reason until someone acts.
+"""Dead letters: jobs that will not be tried again, kept with payload and reason until removed.
 
 They lie under ``naq.d.<queue>.<job>`` in a stream that any tool can read. Requeueing is three
 steps that may be repeated: remove the old result, queue the job as it was first queued, remove the

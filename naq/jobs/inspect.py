@@ -1,13 +1,11 @@
-"""Where is a job, and stop it: what is known is put together from the stream, records and workers.
+"""Where a job is, and how to stop it, from the stream, the records and the workers.
 
-Nothing is stored about running jobs; who holds one is asked. A job is, in this order: what its
-final record says; running, if a worker answers for it; queued or delayed, if its message is there;
+Nothing is stored about running jobs: the workers are asked. A job is, in this order: what its final
+record says; running, if a worker answers for it; queued or delayed, if its message is there;
 unknown.
 
-What handles ask: a job or schedule in somebody's hands, and the connection it was made with.
-
-A handle may outlive that connection, or be used in another event loop: then one is opened for the
-call.
+Handles (:class:`naq.Job`) ask through a :class:`Backend`. A handle may outlive the connection it
+was made with, or be used in another event loop: then a connection is opened for the call.
 """
 
 from __future__ import annotations
@@ -63,8 +61,8 @@ async def job_info(connection: Connection, job_id: str, queue: str | None = None
 async def cancel_job(connection: Connection, job_id: str, queue: str | None = None) -> bool:
     """Cancel a job; True if it will have no result, False if it had ended already.
 
-    First its messages are removed, so nobody takes it any more. Then the workers are told: whoever
-    took it before that has it by now, stops it and records the end. If nobody has it, we record it.
+    First its messages are removed, so that no worker takes it any more. Then the workers are told:
+    one that took it before stops it and records the end. If none has it, the end is recorded here.
 
     Raises:
         JobNotFoundError: nothing is known of it.
@@ -180,7 +178,7 @@ def _status(
 
 
 async def _may_run(connection: Connection, stored: Stored, record: JobRecord | None) -> bool:
-    """Whether a worker may have the job; if not, nobody needs be asked, and waited for."""
+    """Whether a worker may hold the job; if not, there is no need to ask and wait."""
     names = connection.names
     parts = names.parts(stored.subject)
     if parts.kind is Kind.DELAYED:
@@ -213,7 +211,7 @@ EXPIRY_SLACK = 0.5
 
 
 class Backend:
-    """What a :class:`Job` asks: over the connection it was made with, or else a new one."""
+    """What a :class:`Job` asks through: the connection it was made with, or else a new one."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -235,7 +233,7 @@ class Backend:
             expires_at = job.message.expires_at
             if expires_at is None:
                 return results.value(await results.wait(job.id, timeout))
-            # Nobody may be there to say that it expired, so it is looked at when it must have.
+            # Perhaps no worker is there to record that it expired, so it is looked at by then.
             until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
             if timeout is None or until < timeout:
                 with contextlib.suppress(TimeoutError):

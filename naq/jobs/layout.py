@@ -4,11 +4,10 @@ Declaring is idempotent. What exists is compared with what is needed: a stream t
 feature or has other subjects is refused with its name and the difference, never changed silently.
 Why the layout is this one: docs/design/nats-layout.md.
 
-**The stream of jobs begins with a message that stays.** Whoever asks nats-server for the next
-message at or before the beginning of a stream makes it look at every subject there is, and a
-consumer does just that whenever all that came before is settled. With 600,000 jobs queued a third
-of the server's time went there (2.15.1, ``fileStore.LoadNextMsg``). Behind the keeper nobody ever
-is at the beginning.
+**The stream of jobs begins with a message that stays.** To find the next message at or before the
+beginning of a stream, nats-server looks at every subject there is, and a consumer asks just that
+whenever everything before is settled. With 600,000 jobs queued a third of the server's time went
+there (2.15.1, ``fileStore.LoadNextMsg``). Behind the keeper no consumer is ever at the beginning.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ def _counter_streams(connection: Connection) -> list[dict[str, Any]]:
 async def ensure_counters(connection: Connection) -> None:
     """Create the streams of counters that are missing, once per connection.
 
-    Apart from :func:`ensure_streams`, because who only enqueues needs none of them.
+    Apart from :func:`ensure_streams`, because a producer needs none of them.
 
     Raises as :func:`ensure_streams`.
     """
@@ -163,7 +162,7 @@ def _keep_first(connection: Connection) -> None:
 
 
 def _whatever(answer: object) -> None:
-    """It is there, or somebody else was first, or we may not."""
+    """It is there, or another process was first, or we may not."""
 
 
 async def _ensure_stream(

@@ -1,9 +1,9 @@
-"""What is known of a job's end: read it, wait for it, write it.
+"""How jobs ended: read it, wait for it, write it.
 
 A record is stored under ``naq.r.<job>``, at most one per job, with a time to live. Writing is a
 compare-and-set on what was there before, so of two workers that ran the same job (one was cut off
-for longer than ``ack_wait``) only the first one's result counts. Waiting is hearing: the server
-republishes what it stored under ``naqev.r.<job>``.
+for longer than ``ack_wait``) only the first one's result counts. Nothing polls: the server
+republishes what it stores under ``naqev.r.<job>``.
 """
 
 from __future__ import annotations

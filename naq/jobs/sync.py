@@ -81,8 +81,6 @@ class SyncRuntime:
         async with self._opening.setdefault(key, anyio.Lock()):
             connection = self._connections.get(key)
             if connection is None or not connection.open:
-                portal = self._portal
-                assert portal is not None
                 connection = await self._tasks.start(self._hold, nats_url)
                 self._connections[key] = connection
             return connection

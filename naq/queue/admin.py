@@ -1,4 +1,4 @@
-"""What queues there are, their numbers, and what may be done to a whole queue.
+"""The queues on the server: their numbers, and what may be done to a whole queue.
 
 A queue is its consumer: it exists from the first enqueue or worker on. Pausing is the server's own
 consumer pause, so it survives restarts of everything and holds for every worker.
@@ -24,9 +24,9 @@ __all__ = ["Counts", "QueueStats", "list_queues", "pause", "purge", "queue_stats
 
 FOR_EVER = "2999-12-31T23:59:59Z"
 FEW = 0.01
-"""Seconds that counting may take without being spared."""
+"""Seconds that counting may take before answers are used again."""
 SHARE = 50
-"""What it cost beyond that, times this, is how long the answer is good."""
+"""An answer is good for this many times what it cost beyond that."""
 RESUME_DELAY = timedelta(milliseconds=100)
 """Longer than a request takes, so that the end of the pause lies in the server's future."""
 
@@ -34,9 +34,9 @@ RESUME_DELAY = timedelta(milliseconds=100)
 class QueueStats(msgspec.Struct, kw_only=True):
     """The numbers of one queue.
 
-    ``depth`` counts jobs nobody has taken, ``running`` those workers hold (a retry that waits a
-    few seconds is held too), ``delayed`` those that wait for their time, ``dead`` its dead letters;
-    ``oldest_age_s`` how many seconds ago the oldest of the first two was queued.
+    ``depth`` counts jobs no worker has taken, ``running`` those workers hold (a retry that waits a
+    few seconds is held too), ``delayed`` those that wait for their time, ``dead`` dead letters;
+    ``oldest_age_s`` is how many seconds ago the oldest of the first two was queued.
     """
 
     queue: str
@@ -49,10 +49,10 @@ class QueueStats(msgspec.Struct, kw_only=True):
 
 
 class Counts:
-    """How many delayed jobs and dead letters each queue has; for whoever asks again and again.
+    """How many delayed jobs and dead letters each queue has; kept by what asks again and again.
 
-    Counting costs the server as much as there are. Where that is a lot, an answer is used again
-    for a while, so that it takes a fiftieth of the time; where there are few it is always new.
+    Counting costs the server more, the more there are. If it takes long, an answer is used again
+    for a while, so that counting takes a fiftieth of the time; otherwise it is always new.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ async def list_queues(connection: Connection, counts: Counts | None = None) -> l
 
     Args:
         connection: to the server.
-        counts: what is kept of counting, by who asks again and again.
+        counts: kept by what asks again and again.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -155,7 +155,7 @@ async def _stats(
     delayed, dead = counted
     age = None
     if info["num_pending"] or info["num_ack_pending"]:
-        # Up to there all is settled, so the oldest is near. The stream begins with its keeper.
+        # Everything up to there is settled, so the oldest is near. The keeper comes first.
         settled = max(1, info["ack_floor"]["stream_seq"])
         oldest = await connection.next(names.jobs_stream, names.queue_filter(queue), after=settled)
         if oldest is not None:

@@ -2,9 +2,9 @@
 
 The counters are the server's own (ADR-49): a publish adds a number to what its subject has. So
 workers need not know of each other, and reading is reading last messages. A worker adds what it has
-tallied once a second, and only if there is something. Each addition has a message id, and is sent
-until it is acknowledged; so it counts once, unless the server is away for longer than it remembers
-ids (2 min). Numbers for people: a worker that is killed takes its last second with it.
+tallied once a second, and only if there is something. Each addition has a message id and is sent
+until it is acknowledged, so it counts once, unless the server is away for longer than it remembers
+ids (2 min). The numbers are for people: a worker that is killed takes its last second with it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Counters:
             await self._changed.wait()
 
     async def add(self) -> None:
-        """Add what is not confirmed, or else what is new. Errors are for the next time.
+        """Add what is not confirmed, or else what is new; what fails is added the next time.
 
         What is new stays in the tally meanwhile, so it is bounded whatever the server does.
         """
@@ -149,7 +149,7 @@ async def last_hour(connection: Connection, queue: str | None = None) -> list[Mi
 
 
 async def totals(connection: Connection) -> dict[str, Totals]:
-    """Return what has happened in each queue since it exists, by name of the queue.
+    """Return what has happened in each queue since it was created, by its name.
 
     Raises:
         NaqConnectionError: the server cannot be reached.

@@ -1,7 +1,7 @@
 """What is counted of jobs, and what the counts say. Pure: no I/O.
 
-A worker counts into a :class:`Tally`, which must cost next to nothing per job; ``_counters`` adds
-it up on the server, and reads it back as :class:`Counts`.
+A worker counts into a :class:`Tally`, which must cost next to nothing per job;
+:mod:`naq.queue.counters` adds it up on the server, and reads it back as :class:`Counts`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ METRICS = (
     *_BUCKETS,
     *_WAIT_BUCKETS,
 )
-"""Names of the counters, as they stand in subjects. A bucket counts what is in no smaller one."""
+"""Names of the counters, as in subjects. A bucket counts what is in no smaller one."""
 
 DONE, FAILED, RETRIED, _DEAD, _WAITED, _WAIT, _RUN = range(7)
 _FIRST_BUCKET = 7
@@ -111,7 +111,7 @@ class Minute(Counts, frozen=True, kw_only=True):
 
 
 class Totals(Counts, frozen=True, kw_only=True):
-    """What has happened in ``queue`` since it exists."""
+    """What has happened in ``queue`` since it was created."""
 
     queue: str
 
@@ -148,16 +148,16 @@ class Tally:
         self.queues: dict[str, list[float]] = {}
         self.changed = False
         """Whether something was counted since the last :meth:`take`."""
-        self.on_change: Callable[[], None] = _nobody
+        self.on_change: Callable[[], None] = _ignore
         """Called when it becomes true."""
         self._taken: dict[str, list[int]] = {}
 
     def ran(self, queue: str, how: int, took: float, waited: float | None) -> None:
-        """Count an attempt; it is on the way of every job.
+        """Count an attempt; every job passes here.
 
         Args:
             queue: where the job was.
-            how: ``DONE``, ``FAILED`` or ``RETRIED``.
+            how: it ended: ``DONE``, ``FAILED`` or ``RETRIED``.
             took: seconds it ran.
             waited: seconds from being due to being started; None if that was counted already.
         """
@@ -212,5 +212,5 @@ class Tally:
         ]
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
+def _ignore() -> None:
+    """Do nothing: no one has asked to be told."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["AttemptSpan", "SendSpan", "Tracing", "tracing"]
 
 ASK_AFTER = 0.1
-"""Seconds between two looks whether the process has an SDK by now."""
+"""Seconds between two checks whether the process has an SDK by now."""
 
 
 @cache
@@ -63,7 +63,7 @@ class Tracing:
         """Load opentelemetry-api.
 
         Args:
-            provider: who gets the spans; None: the process's own.
+            provider: what receives the spans; None: the process's own.
 
         Raises:
             ImportError: it is not there.
@@ -77,7 +77,7 @@ class Tracing:
         self._ask_at = 0.0
 
     def _is_heard(self) -> bool:
-        """Whether somebody has set up an SDK; who has does not take it back."""
+        """Whether the process has set up an SDK; once it has, that stays."""
         # The API reads the environment each time it is asked, which is a part of what a job costs.
         if not self._heard and (now := time.monotonic()) >= self._ask_at:
             trace = self.trace
@@ -86,9 +86,7 @@ class Tracing:
         return self._heard
 
     def sending(self, job: JobMessage, *, of: int | None = None) -> SendSpan | None:
-        """Return the span of an enqueue, to be entered.
-
-        None when there is nothing to tell anybody.
+        """Return the span of an enqueue, to be entered; None if nothing would record it.
 
         Args:
             job: what is enqueued, or the first of many for one queue.
@@ -113,12 +111,12 @@ class Tracing:
     ) -> AttemptSpan | None:
         """Return the span of an attempt, to be entered while it runs and ended when it is settled.
 
-        None when there is nothing to tell anybody.
+        None if nothing would record it.
 
         Args:
             job: what is run.
-            number: the how manieth attempt it is, from 1.
-            headers: of its message; what is too long or not about traces is not looked at.
+            number: of the attempt, from 1.
+            headers: of its message; those that are too long or not about traces are ignored.
         """
         given = trace_headers(headers)
         return AttemptSpan(self, job, number, given) if given or self._is_heard() else None

@@ -1,19 +1,19 @@
-"""One step of a schedule: what fired becomes jobs, once, whoever does it and however often.
+"""One step of a schedule: what has fired becomes jobs, once, however often it is done.
 
-A worker that was handed a fire (plain schedules) and a scheduler that was handed a tick (those with
-a policy) do the same:
+A worker that was handed a firing (plain schedules) and a scheduler that was handed a tick (those
+with a policy) do the same:
 
-1. read the record, and decide what is to run (``_due``);
-2. set the next alarm, so that the schedule goes on whatever happens to us;
-3. write the decision, compare-and-set: the runs are *pending* now. This is the commit point. Who
-   loses the race begins again, and finds nothing left to do;
+1. read the record, and decide what is to run (:mod:`naq.schedules.due`);
+2. set the next alarm, so that the schedule goes on even if this process dies;
+3. write the decision, compare-and-set: the runs are *pending* now. This is the commit point. One
+   that loses the race begins again, and finds nothing left to do;
 4. queue the pending runs. Each has an id made of the schedule and its due time, and is queued once
    however often it is sent;
 5. strike them off, compare-and-set;
 6. ack.
 
-Who dies after 3 leaves the pending runs in the record, and whoever reads it next queues them: the
-one who is handed the same message again, the next one, or the sweep.
+A process that dies after 3 leaves the pending runs in the record, and the next that reads it queues
+them: the one that is handed the same message again, the next firing, or the sweep.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Advance:
             schedule_id: the schedule.
             stored_at: when the server fired, by its clock.
             revision: of the alarm.
-            again: whether somebody was handed this firing before.
+            again: whether this firing was handed out before.
 
         Raises:
             SerializationError: its record cannot be read.
@@ -75,7 +75,7 @@ class Advance:
                 return
             record, seq = found
             if not record.plain or revision != record.revision:
-                # The alarm is from before a change that somebody did not bring to its end.
+                # The alarm is from before a change that was not completed.
                 await self.records.arm(record, stored_at)
                 return
             due = _fired(record, stored_at)
@@ -107,10 +107,10 @@ class Advance:
                 return done
 
     async def revive(self, schedule_id: str) -> ScheduleRecord | None:
-        """See to a schedule of which nothing was heard when it was due; return it as it is then.
+        """Look after a schedule that was due and not heard of; return it as it is then.
 
-        The server was down, an alarm was lost, or whoever had its runs in hand was killed. Raises
-        as :meth:`tick`.
+        The server was down, an alarm was lost, or the process that queued its runs was killed.
+        Raises as :meth:`tick`.
         """
         while True:
             found = await self._active(schedule_id)
@@ -149,7 +149,7 @@ class Advance:
     async def _step(
         self, record: ScheduleRecord, seq: int, due: Plan, now: float
     ) -> ScheduleRecord | None:
-        """Write a decision and queue what it says; None if another one was there first."""
+        """Write a decision and queue what it says; None if another was written first."""
         if not due.runs and not due.missed:
             await self.records.arm(record, now)
             return record
@@ -230,7 +230,7 @@ def run_message(record: ScheduleRecord, due: float, *, delay: float = 0.0) -> Jo
     return msgspec.structs.replace(
         record.job,
         id=run_id(record.id, due),
-        # Somebody's clock may be behind the server's; by that one it is time.
+        # This clock may be behind the server's, by which it is time.
         enqueued_at=max(time.time(), due),
         due_at=due + delay,
         expires_at=expires,
@@ -254,7 +254,7 @@ def _fired(record: ScheduleRecord, stored_at: float) -> Plan:
 
 
 def _jitter(record: ScheduleRecord, due: float) -> float:
-    """Return how much later than due a run begins; the same whoever asks."""
+    """Return how much later than due a run begins; the same in every process."""
     if not record.jitter:
         return 0.0
     return random.Random(run_id(record.id, due)).uniform(0.0, record.jitter)  # noqa: S311

@@ -1,6 +1,6 @@
 """What a schedule owes at a moment: which runs are to be queued now, which were missed. Pure.
 
-A due time is *on time* until ``misfire_grace`` seconds later. After that it is a misfire: nobody
+A due time is *on time* until ``misfire_grace`` seconds later. After that it is a misfire: no worker
 was there, or the server was down. The policy says what becomes of misfires:
 
 =======  =======================================================
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "advanced", "plan"]
 
 COUNTED = 1000
-"""Misfires are counted up to here at a time; counting years of seconds helps nobody."""
+"""Misfires are counted up to here at a time; counting years of seconds is no use."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def plan(record: ScheduleRecord, now: float) -> Plan:
     if record.next_at is not None:
         if record.next_at > until:
             return Plan([], 0, record.cursor)
-        # An operator's wish is not missed by a policy for when nobody was there.
+        # A moment an operator chose is run even if it is late: no policy for misfires applies.
         return Plan([record.next_at], 0, max(record.cursor, record.next_at))
     timing = record.timing
     late_until = min(now - record.misfire_grace, until)

@@ -86,7 +86,7 @@ def new_record(
         job: what each run is made of.
         options: those of ``schedule``; None means the default.
         now: the server's time.
-        expires_in: seconds after its due time at which a run that nobody has started expires.
+        expires_in: seconds after its due time at which a run expires that has not been started.
         source: where it is declared: empty for a call of ``schedule``.
 
     Raises:

@@ -1,8 +1,8 @@
 """A scheduler: does for schedules with a policy what the server cannot.
 
 Any number of schedulers share the work, without a leader: the server hands each tick to one of them
-and to another one if that was killed, and what a tick leads to happens once (``_advance``). Who
-outlives whom, from the outside in::
+and to another if that was killed, and what a tick leads to happens once
+(:mod:`naq.schedules.advance`). What outlives what, from the outside in::
 
     connection
       services     announces the scheduler

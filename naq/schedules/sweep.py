@@ -1,18 +1,18 @@
-"""What a scheduler looks for now and then, because nobody would tell: what did not come.
+"""What a scheduler looks for now and then, because nothing would tell it: what did not come.
 
-Schedules: a server that is killed skips what was due while it was down, and whoever died between
-two steps of a change left an alarm behind that does not fit, or runs that are decided and not
+Schedules: a server that is killed skips what was due while it was down, and a process that died
+between two steps of a change left an alarm that does not fit, or runs that are decided and not
 queued. Only records that have changed since the last look are read again.
 
-Jobs: a message that its consumer has given up (``max_deliver`` of a consumer that somebody else
-configured) or lost track of stays in the stream, and no worker will ever see it. It is stored again
-in its own place.
+Jobs: a message that its consumer has given up (``max_deliver`` of a consumer that was configured by
+hand) or lost track of stays in the stream, and no worker will ever see it. It is stored again under
+the same subject.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from naq.exceptions import SerializationError, ServerRefusedError
 from naq.jobs.message import carried
@@ -29,15 +29,7 @@ __all__ = ["Sweep"]
 log = logging.getLogger("naq.scheduler")
 
 LATE = 2.0
-"""Seconds after a due time until somebody else than who was told looks after it."""
-
-
-class _Known(NamedTuple):
-    next_run: float
-    seq: int
-
-
-_NEVER = float("inf")
+"""Seconds after a due time until a scheduler that was not told looks after it."""
 
 
 class Sweep:
@@ -46,7 +38,8 @@ class Sweep:
     def __init__(self, connection: Connection, advance: Advance) -> None:
         self._connection = connection
         self._advance = advance
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, float] = {}
+        """When something is due of each schedule; overdue means that it must be looked after."""
         self._seen = 0
 
     async def run(self) -> None:
@@ -57,7 +50,7 @@ class Sweep:
         """
         await self._read()
         now = await server_now(self._connection)
-        overdue = [name for name, known in self._known.items() if known.next_run + LATE < now]
+        overdue = [name for name, due in self._known.items() if due + LATE < now]
         for schedule_id in overdue:
             await self._revive(schedule_id, now)
         await self._find_invisible()
@@ -72,16 +65,16 @@ class Sweep:
                 log.error("schedule %s: its definition cannot be read: %s", schedule_id, exc)  # noqa: TRY400
                 self._known.pop(schedule_id, None)
                 continue
-            self._note(record, stored.seq, stored.time.timestamp())
+            self._note(record, stored.time.timestamp())
 
-    def _note(self, record: ScheduleRecord, seq: int, stored_at: float) -> None:
+    def _note(self, record: ScheduleRecord, stored_at: float) -> None:
         due = record.next_run
-        if record.pending:  # somebody is at it, or was killed at it
+        if record.pending:  # a process is queueing them, or was killed while it did
             due = stored_at
         if due is None:
             self._known.pop(record.id, None)
         else:
-            self._known[record.id] = _Known(due, seq)
+            self._known[record.id] = due
 
     async def _revive(self, schedule_id: str, now: float) -> None:
         try:
@@ -92,7 +85,7 @@ class Sweep:
         if record is None:
             self._known.pop(schedule_id, None)
             return
-        self._note(record, self._seen, now)
+        self._note(record, now)
 
     async def _find_invisible(self) -> None:
         names = self._connection.names
@@ -105,8 +98,8 @@ class Sweep:
             for info in found:
                 queue = names.queue_of_consumer(info["name"])
                 if queue is not None:
-                    # What is given up does not move the floor. But where nothing is in anybody's
-                    # hands, all that was delivered is settled.
+                    # What is given up does not move the floor. But while no worker holds anything,
+                    # everything that was delivered is settled.
                     known = info["ack_floor"] if info["num_ack_pending"] else info["delivered"]
                     await self._restore(queue, known["stream_seq"])
             offset += len(found)
@@ -135,5 +128,5 @@ class Sweep:
         except ServerRefusedError as exc:
             if exc.code != CONFLICT:
                 raise
-            return False  # somebody has settled it just now
+            return False  # it has just been settled
         return True

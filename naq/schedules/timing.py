@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["EARLY", "Timing"]
 
 EARLY = 0.05
-"""Seconds by which two clocks may differ that were set after one another: less is no "too early".
-Whoever asks what is due at a moment asks for this much more."""
+"""Seconds by which two synchronized clocks may differ. What is due up to this much later than a
+moment counts as due at that moment."""
 
-# How far to look back for the last due time: a look costs as many steps as it finds, so first
-# near by.
+# How far to look back for the last due time. A look costs as many steps as it finds due times, so
+# the near past comes first.
 _WINDOWS = (2.0, 61.0, 3_601.0, 90_001.0, 32 * 86_400.0, 367 * 86_400.0, 9 * 366 * 86_400.0)
 
 
@@ -60,7 +60,7 @@ class Timing:
     def last(self, count: int, after: float, until: float) -> list[float]:
         """Return the last ``count`` due times later than ``after`` up to ``until``, in order.
 
-        What it costs depends on ``count``, not on how long ``after`` ago is.
+        The cost depends on ``count``, not on how long ago ``after`` is.
         """
         found: list[float] = []
         for window in _WINDOWS:
@@ -80,7 +80,7 @@ class Timing:
 
     @property
     def pattern(self) -> str | None:
-        """The same for the server's scheduler, None where it has no way to say it."""
+        """The same for the server's scheduler; None if it cannot express it."""
         if self.interval is None:
             return self._parsed().pattern
         if self.interval != int(self.interval) or self.anchor != int(self.anchor):
@@ -93,14 +93,14 @@ class Timing:
         return (self.pattern or "").startswith("@every")
 
     def next_shifted(self, after: float) -> float | None:
-        """Return the next due time the server's scheduler leaves out (see ``_cron``)."""
+        """Return the next due time the server's scheduler leaves out: clocks are put forward."""
         return None if self.interval else self._parsed().next_shifted(after, self.timezone)
 
     def _parsed(self) -> Cron:
-        from naq.schedules import cron as _cron  # noqa: PLC0415 - croniter is slow to import, and rarely needed
+        from naq.schedules.cron import parse  # noqa: PLC0415 - croniter is slow to import
 
         assert self.cron is not None
-        return _cron.parse(self.cron)
+        return parse(self.cron)
 
 
 def _step(anchor: float, interval: float, after: float) -> float:
@@ -113,10 +113,10 @@ def _step(anchor: float, interval: float, after: float) -> float:
 
 
 def _as_cron(interval: int, anchor: int) -> str | None:
-    """Say an interval that divides a minute, an hour, a day or a week as a cron pattern of UTC.
+    """Write an interval that divides a minute, an hour, a day or a week as a cron pattern in UTC.
 
-    The server counts ``@every`` from when it began to, and a kill makes it begin anew; a pattern
-    it resumes where it was.
+    The server counts ``@every`` from when it started, and starts anew when it is killed; a pattern
+    goes on where it was.
     """
     moment = datetime.fromtimestamp(anchor, UTC)
     second, minute, hour = moment.second, moment.minute, moment.hour
