@@ -112,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: list[str]) -> int:
     import cyclopts
 
+    from naq.base.exits import Exit
     from naq.cli import render
     from naq.exceptions import NaqException
 
@@ -122,7 +123,7 @@ def _run(arguments: list[str]) -> int:
     except NaqException as exc:
         return render.error(exc, debug="debug" in arguments)
     except KeyboardInterrupt:
-        return 130
+        return Exit.FORCED
     except BrokenPipeError:
         return render.broken_pipe()
     return result if isinstance(result, int) else 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from naq.base.exits import Exit
 from naq.exceptions import (
     ConfigurationError,
     EnvironmentProblemError,
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
-    "EX_CONFIG",
-    "EX_NOINPUT",
-    "EX_SOFTWARE",
-    "EX_UNAVAILABLE",
     "ago",
     "broken_pipe",
     "busy",
@@ -39,13 +36,6 @@ __all__ = [
     "table",
     "usage_error",
 ]
-
-# sysexits.h names; docs/cli.md lists which command uses which.
-EX_USAGE = 2
-EX_NOINPUT = 66
-EX_UNAVAILABLE = 69
-EX_SOFTWARE = 70
-EX_CONFIG = 78
 
 
 def say(text: object = "") -> None:
@@ -86,25 +76,25 @@ def exit_code(exc: BaseException) -> int:
         case SupervisorError():
             return exc.exit_code
         case JobNotFoundError():
-            return EX_NOINPUT
+            return Exit.NOT_FOUND
         case ServerRefusedError():
-            return 1
+            return Exit.FAILED
         case NaqConnectionError():
-            return EX_UNAVAILABLE
+            return Exit.UNAVAILABLE
         case EnvironmentProblemError():
-            return EX_CONFIG
+            return Exit.CONFIG
         case ConfigurationError():
-            return EX_USAGE
+            return Exit.USAGE
         case NaqException() | TimeoutError():
-            return 1
+            return Exit.FAILED
         case _:
-            return EX_SOFTWARE
+            return Exit.INTERNAL
 
 
 def usage_error(exc: Exception) -> int:
     """Print what was wrong with the command line; return 2."""
     line(" ".join(str(exc).split()))
-    return EX_USAGE
+    return Exit.USAGE
 
 
 def broken_pipe() -> int:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from naq.base.exits import Exit
 from naq.exceptions import NaqException, SupervisorError
 from naq.supervisor.control.commands import commands
 from naq.supervisor.control.metrics import serve_metrics
 from naq.supervisor.control.server import ControlServer
 from naq.supervisor.control.streams import streams
-from naq.supervisor.model.errors import keep, leaves, summary
+from naq.supervisor.model.errors import leaves, summary
 from naq.supervisor.model.lifecycle import ENDED, FINISHED, State
 from naq.supervisor.model.spec import ExitPolicy
 from naq.supervisor.process.leftovers import (
@@ -28,8 +29,8 @@ from naq.supervisor.process.leftovers import (
     stop_strays,
 )
 from naq.supervisor.process.limits import MemoryWatch
+from naq.supervisor.process.task import keep
 from naq.supervisor.project.crew import Crew
-from naq.supervisor.project.preparation import EX_SOFTWARE
 from naq.supervisor.project.running import RunningProject
 from naq.supervisor.replica.host import Host
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from naq.supervisor.project.events import Events
     from naq.supervisor.replica.replica import Replica
 
-__all__ = ["EX_SOFTWARE", "Supervisor"]
+__all__ = ["Supervisor"]
 
 
 class Supervisor:
@@ -177,7 +178,7 @@ class Supervisor:
                     outer.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 if all(isinstance(leaf, (NaqException, OSError)) for leaf in leaves(group)):
-                    raise SupervisorError(summary(group), exit_code=EX_SOFTWARE) from group
+                    raise SupervisorError(summary(group), exit_code=Exit.INTERNAL) from group
                 raise
         return self._exit_code
 
@@ -259,7 +260,7 @@ class Supervisor:
                 keepers.cancel_scope.cancel()
             await self._stop_all(crew)
             if self._on_stuck is not None and any(r.stuck for r in crew.roster):
-                self._on_stuck(self._exit_code or EX_SOFTWARE)
+                self._on_stuck(self._exit_code or Exit.INTERNAL)
             for replica in crew.roster:
                 replica.close()
 
@@ -317,7 +318,7 @@ class Supervisor:
 
     def _give_up(self) -> None:
         """Stop because of a bug in the supervisor itself."""
-        self.stop(exit_code=EX_SOFTWARE)
+        self.stop(exit_code=Exit.INTERNAL)
 
     def _report(self, text: str) -> None:
         self.project.say(text, "error")

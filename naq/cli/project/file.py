@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from naq.base.exits import Exit
 from naq.cli import render
 from naq.cli.project import options as _project
 from naq.cli.project.options import Json, Profiles  # noqa: TC001 - as above
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["graph", "run", "schema", "validate"]
 
 Flag = Annotated[bool, Parameter(negative=())]
-_EX_NOT_FOUND = 127
 
 
 def validate(
@@ -69,7 +69,7 @@ def validate(
     elif topology is not None and not json:
         count = sum(spec.replicas for spec in topology.services.values())
         render.say(f"{file}: {len(topology.services)} services, {count} replicas")
-    return render.EX_CONFIG if problems or (strict and found) else 0
+    return Exit.CONFIG if problems or (strict and found) else 0
 
 
 def schema() -> int:
@@ -136,21 +136,19 @@ def run(
     spec = topology.services.get(name)
     if spec is None:
         known = ", ".join(topology.services)
-        raise SupervisorError(
-            f"no service {name!r}; there are: {known}", exit_code=render.EX_NOINPUT
-        )
+        raise SupervisorError(f"no service {name!r}; there are: {known}", exit_code=Exit.NOT_FOUND)
     words = command or _own_command(spec.options)
     if not words:
         raise SupervisorError(
             f"type {spec.type} has no command of its own: say what to run after --",
-            exit_code=render.EX_USAGE,
+            exit_code=Exit.USAGE,
         )
     env, cwd = _environment(
         topology, service, [d.service for d in spec.depends_on], no_deps=no_deps
     )
     program = shutil.which(words[0], path=env.get("PATH"))
     if program is None:
-        raise SupervisorError(f"{words[0]}: not found", exit_code=_EX_NOT_FOUND)
+        raise SupervisorError(f"{words[0]}: not found", exit_code=Exit.NO_COMMAND)
     sys.stdout.flush()
     os.chdir(cwd)
     os.execve(program, list(words), env)
@@ -167,7 +165,7 @@ def _environment(
     topology: Topology, service: str, needed: list[str], *, no_deps: bool
 ) -> tuple[dict[str, str], str]:
     """Ask the supervisor for the environment of a service, its dependencies being up."""
-    from naq.supervisor.control.client import EX_NOT_RUNNING, connect
+    from naq.supervisor.control.client import connect
 
     try:
         with connect() as client:
@@ -177,7 +175,7 @@ def _environment(
             told = client.request("environment", service=service)
         return told["env"], told["cwd"]
     except SupervisorError as exc:
-        if exc.exit_code != EX_NOT_RUNNING or (needed and not no_deps):
+        if exc.exit_code != Exit.NOT_RUNNING or (needed and not no_deps):
             raise
     return _own_environment(topology, service)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from naq.base.exits import Exit
 from naq.cli import common, render
 from naq.exceptions import ConfigurationError, EnvironmentProblemError, SupervisorError
 
@@ -90,7 +91,7 @@ def assignments(words: Sequence[str]) -> dict[str, int]:
         name, _, number = word.partition("=")
         if not name or not number.isdecimal():
             raise SupervisorError(
-                f"{word!r}: expected SERVICE=NUMBER, such as web=2", exit_code=render.EX_USAGE
+                f"{word!r}: expected SERVICE=NUMBER, such as web=2", exit_code=Exit.USAGE
             )
         numbers[name] = int(number)
     return numbers

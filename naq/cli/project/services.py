@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from naq.base.exits import Exit
 from naq.cli import render
 from naq.cli.project.options import Duration, Json, assignments, report
 from naq.cli.project.watch import ps_table
@@ -292,7 +293,7 @@ def signal(*words: str) -> int:
 
     if len(words) < 2:
         raise SupervisorError(
-            "which service, and which signal? `naq signal web HUP`", exit_code=render.EX_USAGE
+            "which service, and which signal? `naq signal web HUP`", exit_code=Exit.USAGE
         )
     with connect() as client:
         client.request("signal", services=list(words[:-1]), signal=words[-1])
@@ -310,7 +311,7 @@ def _pause(services: Sequence[str], *, on: bool) -> int:
 
 def _some(words: Sequence[str], other: str = "") -> None:
     if not words and not other:
-        raise SupervisorError("which services?", exit_code=render.EX_USAGE)
+        raise SupervisorError("which services?", exit_code=Exit.USAGE)
 
 
 def _until(timeout: float | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from naq.base.exits import Exit
 from naq.cli import render
 from naq.cli.project import options as _project
 from naq.cli.project.options import Profiles  # noqa: TC001 - read from annotations at run time
@@ -76,7 +77,7 @@ def up(
     )
     topology = _project.read(how)
     if exit_on is not None and exit_on not in topology.services:
-        raise SupervisorError(f"--exit-on: no service {exit_on!r}", exit_code=render.EX_NOINPUT)
+        raise SupervisorError(f"--exit-on: no service {exit_on!r}", exit_code=Exit.NOT_FOUND)
     if dry_run:
         return _tell(topology)
     if detach or wait:

@@ -1,32 +1,30 @@
-"""What is asked of the supervisor of this project: its services, their lines, what to do to them.
+"""The services of this project, as its supervisor tells of them: states, lines, what to do to them.
 
-The same protocol as that of ``naq ps`` (``supervisor.protocol``), on Trio.
+The control socket of ``naq ps``, on Trio; :class:`~naq.supervisor.control.protocol.Conversation`
+knows the protocol.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from naq.dashboard.data.model import ServiceRow
 from naq.exceptions import JobNotFoundError, SupervisorError
-from naq.supervisor.control.protocol import VERSION
+from naq.supervisor.control.protocol import Conversation, GarbledError
+from naq.supervisor.model.errors import Refused
 from naq.supervisor.model.rundir import RunDir
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-__all__ = ["Services"]
+__all__ = ["Follow", "Services"]
 
 PATIENCE = 5.0
 """Seconds an answer may take."""
-LINE = 1 << 20
-"""Bytes of a line that are read at most."""
+_CHUNK = 64 * 1024
 
 
 class Services:
@@ -50,72 +48,51 @@ class Services:
             SupervisorError: no supervisor runs here.
             JobNotFoundError: it has no such service.
         """
-        found: list[str] = []
-        await self.follow(
-            "logs", lambda event: found.append(_line(event)), services=[service], tail=count
-        )
-        return found
+        lines: list[str] = []
+        async with await self._send("logs", services=[service], tail=count) as request:
+            while not request.answered:
+                lines += map(_line, await request.receive())
+        return lines
 
     async def open_lines(self, service: str, count: int = 200) -> Follow:
-        """Follow the lines of a service, from its last ``count`` ones on; to be closed.
+        """Follow the lines of a service, beginning with its last ``count`` ones; to be closed.
 
         Raises:
             SupervisorError: no supervisor runs here.
         """
-        link = await self._open()
-        frame = {"id": 1, "v": VERSION, "cmd": "logs"}
-        args = {"services": [service], "follow": True, "tail": count}
-        await link.send_all(json.dumps(frame | {"args": args}).encode() + b"\n")
-        return Follow(link)
+        return Follow(await self._send("logs", services=[service], follow=True, tail=count))
 
     async def ask(self, command: str, **args: Any) -> Any:
         """Send a command and return its result; raises as :meth:`lines`."""
         with trio.move_on_after(PATIENCE):
-            return await self.follow(command, lambda _: None, **args)
+            async with await self._send(command, **args) as request:
+                while not request.answered:
+                    await request.receive()
+                return request.result
         raise SupervisorError("the supervisor does not answer")
 
-    async def follow(self, command: str, on_event: Callable[[Any], None], **args: Any) -> Any:
-        """Send a command, give its events to ``on_event``, and return its result."""
-        async with self._link() as link:
-            frame = {"id": 1, "v": VERSION, "cmd": command, "args": args}
-            await link.send_all(json.dumps(frame).encode() + b"\n")
-            buffer = bytearray()
-            while True:
-                line, _, rest = buffer.partition(b"\n")
-                if not _:
-                    chunk = await link.receive_some(65536)
-                    if not chunk or len(buffer) > LINE:
-                        raise SupervisorError("the supervisor went away")
-                    buffer += chunk
-                    continue
-                buffer = bytearray(rest)
-                reply = json.loads(line)
-                if "event" in reply:
-                    on_event(reply["event"])
-                    continue
-                return _result(reply)
-
-    @asynccontextmanager
-    async def _link(self) -> AsyncGenerator[trio.SocketStream]:
-        async with await self._open() as link:
-            yield link
-
-    async def _open(self) -> trio.SocketStream:
+    async def _send(self, command: str, **args: Any) -> _Request:
         run_dir = RunDir.find(self._directory)
         if run_dir is None:
             raise SupervisorError("no `naq up` runs here")
         try:
-            return await trio.open_unix_socket(os.fspath(run_dir.socket))
+            link = await trio.open_unix_socket(os.fspath(run_dir.socket))
         except OSError as exc:
             raise SupervisorError("no `naq up` runs here") from exc
+        request = _Request(link)
+        try:
+            await request.send(command, args)
+        except BaseException:
+            await trio.aclose_forcefully(request)
+            raise
+        return request
 
 
 class Follow:
     """Lines of a service, as they come."""
 
-    def __init__(self, link: trio.SocketStream) -> None:
-        self._link = link
-        self._buffer = bytearray()
+    def __init__(self, request: _Request) -> None:
+        self._request = request
 
     async def some(self, most: int, gather: float) -> list[str]:
         """Wait for lines; return those that came, at most ``most``, the newest ones.
@@ -136,34 +113,74 @@ class Follow:
         return lines[-most:]
 
     async def _read(self) -> list[str]:
-        chunk = await self._link.receive_some(65536)
-        if not chunk or len(self._buffer) > LINE:
-            raise SupervisorError("the supervisor went away")
-        self._buffer += chunk
-        *whole, rest = self._buffer.split(b"\n")
-        self._buffer = bytearray(rest)
-        replies = [json.loads(line) for line in whole]
-        for reply in replies:
-            if "event" not in reply:
-                _result(reply)
-        return [_line(reply["event"]) for reply in replies if "event" in reply]
+        if self._request.answered:
+            raise SupervisorError("the supervisor ended the output")
+        return [_line(event) for event in await self._request.receive()]
 
     async def aclose(self) -> None:
-        """Follow no more."""
+        """Stop following."""
+        await self._request.aclose()
+
+
+class _Request(trio.abc.AsyncResource):
+    """One command on a connection of its own: a conversation, carried by Trio.
+
+    Attributes:
+        result: of the command, once it was answered.
+    """
+
+    def __init__(self, link: trio.SocketStream) -> None:
+        self._link = link
+        self._conversation = Conversation()
+        self.result: Any = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer has come."""
+        return self._conversation.answered
+
+    async def send(self, command: str, args: dict[str, Any]) -> None:
+        """Send the command.
+
+        Raises:
+            SupervisorError: the supervisor went away.
+        """
+        try:
+            await self._link.send_all(self._conversation.ask(command, args))
+        except trio.BrokenResourceError as exc:
+            raise SupervisorError("the supervisor went away") from exc
+
+    async def receive(self) -> list[Any]:
+        """Wait for something to arrive; return the events in it.
+
+        Raises:
+            SupervisorError: the command was refused, or the supervisor went away.
+            JobNotFoundError: there is no such service.
+        """
+        try:
+            data = await self._link.receive_some(_CHUNK)
+        except trio.BrokenResourceError:
+            data = b""
+        if not data:
+            raise SupervisorError("the supervisor went away")
+        try:
+            events = self._conversation.receive(data)
+            if self.answered:
+                self.result = self._conversation.result()
+        except GarbledError as exc:
+            raise SupervisorError(f"the supervisor's answer cannot be read: {exc}") from exc
+        except Refused as refused:
+            unknown = refused.code == "unknown-service"
+            raise (JobNotFoundError if unknown else SupervisorError)(str(refused)) from refused
+        return events
+
+    async def aclose(self) -> None:
+        """Close the connection; the supervisor gives the command up."""
         await self._link.aclose()
 
 
-def _result(reply: dict[str, Any]) -> Any:
-    if reply["ok"]:
-        return reply["result"]
-    error = reply["error"]
-    if error["code"] == "unknown-service":
-        raise JobNotFoundError(str(error["message"]))
-    raise SupervisorError(str(error["message"]))
-
-
 def _line(event: Any) -> str:
-    """Return the text of a line; how many were dropped, where some were."""
+    """Return the text of a line, or how many were dropped."""
     if isinstance(event, list):
         return str(event[3])  # time, service, replica, text, ...
     return f"({event.get('dropped', '?')} lines are missing)"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from naq.base.exits import Exit
 from naq.exceptions import ConfigurationError, SupervisorError
 from naq.supervisor.config.checks import (
     check_environment,
@@ -26,7 +27,6 @@ from naq.supervisor.config.subtables import GROUPS
 from naq.supervisor.kinds.schema import Invalid, Key, Scalar, Table, Where
 from naq.supervisor.kinds.topology import Topology
 from naq.supervisor.model import graph
-from naq.supervisor.model.graph import edges
 from naq.supervisor.model.spec import GroupSpec
 
 if TYPE_CHECKING:
@@ -36,10 +36,9 @@ if TYPE_CHECKING:
     from naq.supervisor.kinds.kind import Kind, Kinds
     from naq.supervisor.model.spec import ServiceSpec
 
-__all__ = ["TOP", "edges", "load", "parse", "read", "select"]
+__all__ = ["TOP", "load", "parse", "read", "select"]
 
 _VERSION = 1
-EX_NO_SERVICE = 66  # EX_NOINPUT of sysexits.h
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -176,7 +175,7 @@ def select(topology: Topology, names: Iterable[str], *, dependencies: bool = Tru
         if name not in topology.services:
             known = ", ".join(topology.services)
             raise SupervisorError(
-                f"no service {name!r}; there are: {known}", exit_code=EX_NO_SERVICE
+                f"no service {name!r}; there are: {known}", exit_code=Exit.NOT_FOUND
             )
     if dependencies:
         if not wanted:
@@ -191,7 +190,7 @@ def select(topology: Topology, names: Iterable[str], *, dependencies: bool = Tru
 
 
 def _graph(topology: Topology) -> dict[str, tuple[str, ...]]:
-    return edges(topology.services)
+    return graph.edges(topology.services)
 
 
 def _activate(topology: Topology, profiles: tuple[str, ...]) -> Topology:
@@ -202,7 +201,7 @@ def _activate(topology: Topology, profiles: tuple[str, ...]) -> Topology:
         if profile not in known:
             raise SupervisorError(
                 f"no profile {profile!r}; there are: {', '.join(sorted(known))}",
-                exit_code=EX_NO_SERVICE,
+                exit_code=Exit.NOT_FOUND,
             )
     current = profiles or topology.profiles
     meant = [
@@ -219,9 +218,9 @@ def _groups(
 ) -> Mapping[str, GroupSpec]:
     groups = {name: GroupSpec(name=name, **keys) for name, keys in written.items()}
     check_groups(groups, services, where)
-    if graph.find_cycle(edges(services)):
+    if graph.find_cycle(graph.edges(services)):
         return groups
-    order = [name for layer in graph.start_layers(edges(services)) for name in layer]
+    order = [name for layer in graph.start_layers(graph.edges(services)) for name in layer]
     return MappingProxyType(
         {
             name: replace(group, members=tuple(m for m in order if m in group.members))

@@ -1,31 +1,29 @@
-"""The other end of the control socket, for a command line. No event loop, so that it is quick."""
+"""A client of the control socket without an event loop, so that the command line is quick."""
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import socket
-import struct
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from naq.base.exits import Exit
+from naq.base.unix import peer_of
 from naq.exceptions import EnvironmentProblemError, SupervisorError
-from naq.supervisor.control.protocol import VERSION
+from naq.supervisor.control.protocol import Conversation, GarbledError
+from naq.supervisor.model.errors import Refused
 from naq.supervisor.model.rundir import RunDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EX_NOT_RUNNING", "Client", "connect"]
+__all__ = ["Client", "connect"]
 
-EX_NOT_RUNNING = 3
-EX_NO_SERVICE = 66  # EX_NOINPUT of sysexits.h
-_EXIT_CODES = {"unknown-service": EX_NO_SERVICE}
-_DEFAULT = -1.0  # as the connection was made with
-_UCRED = struct.Struct("iII")  # pid, uid, gid
+_CHUNK = 64 * 1024
+_DEFAULT = -1.0  # the patience that the connection was made with
 
 
 @contextmanager
@@ -33,7 +31,7 @@ def connect(start: Path | None = None, *, timeout: float = 10.0) -> Iterator[Cli
     """Connect to the supervisor of the project that ``start`` is in.
 
     Args:
-        start: a directory; the current one if it is None. Its parents are looked at as well.
+        start: a directory; the current one if it is None. Its parents are searched as well.
         timeout: seconds an answer may take.
 
     Raises:
@@ -54,7 +52,7 @@ def connect(start: Path | None = None, *, timeout: float = 10.0) -> Iterator[Cli
 
 
 def _not_running(text: str) -> SupervisorError:
-    return SupervisorError(f"not running: {text}", exit_code=EX_NOT_RUNNING)
+    return SupervisorError(f"not running: {text}", exit_code=Exit.NOT_RUNNING)
 
 
 class Client:
@@ -62,19 +60,21 @@ class Client:
 
     Attributes:
         result: of the last command.
-        answered: whether the last command came to its answer.
     """
 
     def __init__(self, link: socket.socket, timeout: float) -> None:
         self.result: Any = None
-        self.answered = False
         self._timeout = timeout
         self._link = link
-        self._lines = link.makefile("rb")
-        self._next_id = 1
+        self._conversation = Conversation()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the last command has been answered."""
+        return self._conversation.answered
 
     def request(self, command: str, *, patience: float | None = _DEFAULT, **args: Any) -> Any:
-        """Send a command and return its result; events before it are left out.
+        """Send a command and return its result; events that come before it are ignored.
 
         Args:
             command: its name.
@@ -89,30 +89,23 @@ class Client:
         return self.result
 
     def follow(self, command: str, *, patience: float | None = None, **args: Any) -> Iterator[Any]:
-        """Send a command and yield its events; its result is in :attr:`result` then.
+        """Send a command and yield its events; afterwards :attr:`result` is its result.
 
         Raises:
             EnvironmentProblemError: the supervisor file has problems.
             SupervisorError: it was refused, or the supervisor went away.
         """
-        frame = {"id": self._next_id, "v": VERSION, "cmd": command, "args": args}
-        self._next_id += 1
         self._link.settimeout(self._timeout if patience == _DEFAULT else patience)
-        self._write(json.dumps(frame).encode() + b"\n")
-        self.answered = False
-        while True:
-            reply = json.loads(self._read())
-            self.answered = "event" not in reply
-            if "event" not in reply:
-                break
-            yield reply["event"]
-        if not reply["ok"]:
-            error = reply["error"]
-            if error["code"] == "bad-config":
-                raise EnvironmentProblemError(*str(error["message"]).splitlines())
-            code = _EXIT_CODES.get(error["code"], 1)
-            raise SupervisorError(str(error["message"]), exit_code=code)
-        self.result = reply["result"]
+        self._write(self._conversation.ask(command, args))
+        while not self.answered:
+            try:
+                yield from self._conversation.receive(self._read())
+            except GarbledError as exc:
+                raise SupervisorError(f"the supervisor's answer cannot be read: {exc}") from exc
+        try:
+            self.result = self._conversation.result()
+        except Refused as refused:
+            raise _error(refused) from refused
 
     def _write(self, data: bytes) -> None:
         try:
@@ -122,38 +115,48 @@ class Client:
 
     def _read(self) -> bytes:
         try:
-            line = self._lines.readline()
+            data = self._link.recv(_CHUNK)
         except TimeoutError:
             raise SupervisorError("the supervisor does not answer") from None
         except OSError as exc:
             raise SupervisorError(f"lost the supervisor: {exc.strerror or exc}") from exc
-        if not line:
+        if not data:
             raise SupervisorError("the supervisor went away without an answer")
-        return line
+        return data
 
     def wait_gone(self, timeout: float) -> bool:
-        """Wait until the supervisor's process has ended; whether it has.
+        """Wait until the supervisor's process has ended; return whether it has.
 
         Args:
             timeout: seconds.
         """
         end = time.monotonic() + timeout
         with suppress(OSError, AttributeError):
-            pidfd = os.pidfd_open(self._peer())
+            pidfd = os.pidfd_open(self._supervisor_pid())
             try:
                 poll = select.poll()
                 poll.register(pidfd, select.POLLIN)
                 return bool(poll.poll(timeout * 1000))
             finally:
                 os.close(pidfd)
-        # No pidfds: the end of the connection is as near as one gets.
+        # Without pidfds, the end of the connection is the best sign there is.
         with suppress(OSError):
             self._link.settimeout(max(0.0, end - time.monotonic()) or 0.001)
-            while self._link.recv(4096):
+            while self._link.recv(_CHUNK):
                 pass
             return True
         return False
 
-    def _peer(self) -> int:
-        data = self._link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        return int(_UCRED.unpack(data)[0])
+    def _supervisor_pid(self) -> int:
+        peer = peer_of(self._link)
+        if peer is None:
+            raise OSError("the system does not name the peer")
+        return peer.pid
+
+
+def _error(refused: Refused) -> SupervisorError | EnvironmentProblemError:
+    """Return a refusal as the error that a command line ends with."""
+    if refused.code == "bad-config":
+        return EnvironmentProblemError(*str(refused).splitlines())
+    unknown = refused.code == "unknown-service"
+    return SupervisorError(str(refused), exit_code=Exit.NOT_FOUND if unknown else Exit.FAILED)

@@ -1,4 +1,4 @@
-"""What the control socket can be asked for and answers at once; ``streams.py`` has the others."""
+"""The commands of the control socket that are answered at once; ``streams.py`` has the others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from naq.base.version import __version__
+from naq.supervisor.control import arguments
+from naq.supervisor.control.arguments import checked
 from naq.supervisor.control.metrics import exposition
-from naq.supervisor.control.protocol import VERSION, Args
+from naq.supervisor.control.protocol import VERSION
 from naq.supervisor.kinds.schema import Invalid
 from naq.supervisor.kinds.values import signal_number
 from naq.supervisor.model import graph
@@ -52,18 +54,18 @@ class Desk(Protocol):
 
 def commands(desk: Desk) -> dict[str, Callable[[Mapping[str, Any]], object]]:
     """Return the commands of a supervisor, by name."""
-    all_ = _Commands(desk)
+    known = _Commands(desk)
     return {
-        "ping": all_.ping,
-        "ps": all_.ps,
-        "metrics": all_.metrics,
-        "down": all_.down,
-        "start": all_.start,
-        "pause": all_.pause,
-        "signal": all_.signal,
-        "plan": all_.plan,
-        "graph": all_.graph,
-        "environment": all_.environment,
+        "ping": checked(arguments.Ping, known.ping),
+        "ps": checked(arguments.Ps, known.ps),
+        "metrics": checked(arguments.Metrics, known.metrics),
+        "down": checked(arguments.Down, known.down),
+        "start": checked(arguments.Start, known.start),
+        "pause": checked(arguments.Pause, known.pause),
+        "signal": checked(arguments.Signal, known.signal),
+        "plan": checked(arguments.Plan, known.plan),
+        "graph": checked(arguments.Graph, known.graph),
+        "environment": checked(arguments.Environment, known.environment),
     }
 
 
@@ -84,8 +86,7 @@ class _Commands:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def ping(self, args: Mapping[str, Any]) -> object:
-        Args(args).done()
+    def ping(self, _asked: arguments.Ping) -> object:
         topology = self._desk.project.topology
         return {
             "project": topology.name,
@@ -95,84 +96,65 @@ class _Commands:
             "file": topology.file,
         }
 
-    def ps(self, args: Mapping[str, Any]) -> object:
-        taken = Args(args)
-        names, everything = taken.names(), taken.flag("all")
-        taken.done()
+    def ps(self, asked: arguments.Ps) -> object:
         board, crew = self._desk.project.board, self._desk.crew
-        shown = [s for s in board if everything or s.active]
-        if names and crew is not None:
-            meant = [replica.status for replica in crew.roster.find(names)]
+        shown = [s for s in board if asked.all or s.active]
+        if asked.services and crew is not None:
+            meant = [replica.status for replica in crew.roster.find(asked.services)]
             keys = {(status.service, status.replica) for status in meant}
             shown = [s for s in board if (s.service, s.replica) in keys]
         return describe(shown, trio.current_time())
 
-    def metrics(self, args: Mapping[str, Any]) -> object:
-        """Return what ``metrics`` in ``[control]`` would let be collected, for who asks here."""
-        Args(args).done()
+    def metrics(self, _asked: arguments.Metrics) -> object:
+        """Return the numbers that ``metrics`` in ``[control]`` would serve over HTTP."""
         project = self._desk.project
         return exposition(project.topology.name, describe(project.board, trio.current_time()))
 
-    def down(self, args: Mapping[str, Any]) -> object:
-        taken = Args(args)
-        timeout, now = taken.seconds("timeout"), taken.flag("now")
-        taken.done()
-        self._desk.stop(timeout=timeout)
-        if now:
+    def down(self, asked: arguments.Down) -> object:
+        self._desk.stop(timeout=asked.timeout)
+        if asked.now:
             self._desk.hurry()
         return {"pid": os.getpid()}
 
-    def start(self, args: Mapping[str, Any]) -> object:
-        taken = Args(args)
-        names, profile = taken.names(), taken.text("profile")
-        dependencies = taken.flag("dependencies")
-        taken.done()
+    def start(self, asked: arguments.Start) -> object:
         crew = crew_of(self._desk)
-        if profile:
-            members = [n for n, spec in crew.roster.specs.items() if profile in spec.profiles]
+        names = asked.services
+        if asked.profile:
+            specs = crew.roster.specs
+            members = [name for name in specs if asked.profile in specs[name].profiles]
             if not members:
-                raise Refused("unknown-service", f"no service is in profile {profile!r}")
-            names = [*names, *members]
-        replicas = crew.start(crew.roster.find(names), dependencies=dependencies)
+                raise Refused("unknown-service", f"no service is in profile {asked.profile!r}")
+            names = (*names, *members)
+        replicas = crew.start(crew.roster.find(names), dependencies=asked.dependencies)
         return [replica.status.name for replica in replicas]
 
-    def pause(self, args: Mapping[str, Any]) -> object:
-        taken = Args(args)
-        names, on = taken.names(), taken.flag("on", default=True)
-        taken.done()
-        replicas = crew_of(self._desk).roster.find(names)
+    def pause(self, asked: arguments.Pause) -> object:
+        replicas = crew_of(self._desk).roster.find(asked.services)
         for replica in replicas:
             if not replica.pauses:
                 kind = replica.spec.type
                 raise Refused("failed", f"{replica.status.name}: type {kind} cannot pause")
         for replica in replicas:
-            replica.pause(on=on)
+            replica.pause(on=asked.on)
         return [replica.status.name for replica in replicas]
 
-    def signal(self, args: Mapping[str, Any]) -> object:
-        taken = Args(args)
-        names, word = taken.names(), taken.text("signal")
-        taken.done()
+    def signal(self, asked: arguments.Signal) -> object:
         try:
-            number = signal_number(word)
+            number = signal_number(asked.signal)
         except Invalid as exc:
             raise Refused("bad-request", str(exc)) from exc
-        replicas = crew_of(self._desk).roster.find(names)
+        replicas = crew_of(self._desk).roster.find(asked.services)
         reached = [replica.status.name for replica in replicas if replica.signal(number)]
         if not reached:
             raise Refused("failed", f"no process to send {signal.Signals(number).name} to")
         return reached
 
-    def plan(self, args: Mapping[str, Any]) -> object:
-        taken = Args(args)
-        prune = taken.flag("prune", default=True)
-        taken.done()
-        plan = prepare_reload(crew_of(self._desk), prune=prune).plan
+    def plan(self, asked: arguments.Plan) -> object:
+        plan = prepare_reload(crew_of(self._desk), prune=asked.prune).plan
         return {"lines": plan.lines(), "changes": [c.as_dict() for c in plan.changes]}
 
-    def graph(self, args: Mapping[str, Any]) -> object:
-        """Return who needs whom, and how long the start of each took; to its end, of a oneshot."""
-        Args(args).done()
+    def graph(self, _asked: arguments.Graph) -> object:
+        """Return the dependencies, and how long each service took to start (a oneshot: to end)."""
         times: dict[str, float] = {}
         for transition in self._desk.project.events.recent():
             if transition.took is not None:
@@ -180,15 +162,12 @@ class _Commands:
                 times[name] = max(times.get(name, 0.0), round(transition.took, 3))
         return {"edges": graph.edges(self._desk.project.topology.services), "took_s": times}
 
-    def environment(self, args: Mapping[str, Any]) -> object:
-        """Return what a one-off of a service is to be started with."""
-        taken = Args(args)
-        name = taken.text("service")
-        taken.done()
+    def environment(self, asked: arguments.Environment) -> object:
+        """Return what a one-off command of a service is to be started with."""
         crew = crew_of(self._desk)
-        replica = crew.roster.find([name])
+        replica = crew.roster.find([asked.service])
         if not replica:
-            raise Refused("unknown-service", f"{name!r} has no replica")
+            raise Refused("unknown-service", f"{asked.service!r} has no replica")
         host, status = crew.host, replica[0].status
         context: ReplicaContext = host.context(
             replica[0].spec, status.replica, status.runs, say=lambda _: None

@@ -1,12 +1,17 @@
-"""What goes over the control socket, for both of its ends. Pure.
+"""What goes over the control socket, written and read for both of its ends. No I/O.
 
-Arguments of control requests: each checked, none ignored. They come from outside.
+Each line is a JSON object. A client sends ``{"id": 1, "v": 1, "cmd": "ps", "args": {}}``; the
+server answers with ``{"id": 1, "ok": true, "result": ...}`` or ``{"id": 1, "ok": false, "error":
+{"code": ..., "message": ...}}``, after any number of ``{"id": 1, "event": ...}``.
+
+The server reads with :func:`read_request` and writes with :func:`answer`, :func:`event` and
+:func:`refusal`. A client has a :class:`Conversation`, whatever it does its I/O with: bytes go in,
+events and a result come out.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "MAX_REPLY",
     "MAX_REQUEST",
     "VERSION",
-    "Args",
+    "Conversation",
+    "GarbledError",
     "Request",
     "answer",
     "event",
@@ -27,7 +34,13 @@ __all__ = [
 ]
 
 VERSION = 1
-MAX_REQUEST = 64 * 1024  # bytes, with the newline
+MAX_REQUEST = 64 * 1024
+"""Bytes of a request, with its newline."""
+MAX_REPLY = 16 * 1024 * 1024
+"""Bytes of one line that a client accepts. ``ps`` of 30,000 replicas is shorter."""
+
+
+# ------------------------------------------------------------------ the server's side
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ def read_request(line: bytes) -> Request:
     """Return the request in one line.
 
     Raises:
-        Refused: it is none.
+        Refused: the line is not a request.
     """
     try:
         frame = json.loads(line)
@@ -53,7 +66,7 @@ def read_request(line: bytes) -> Request:
         raise Refused("bad-request", "not a JSON object")
     id_ = frame.get("id")
     if not isinstance(id_, (str, int, type(None))):
-        raise Refused("bad-request", "id is neither text nor number")
+        raise Refused("bad-request", "id is neither a text nor a number")
     if frame.get("v") != VERSION:
         raise Refused(
             "version",
@@ -74,7 +87,7 @@ def answer(id_: object, result: object) -> bytes:
 
 
 def event(id_: object, content: object) -> bytes:
-    """Return a line that is not yet the answer to a request, but belongs to it."""
+    """Return a line that belongs to a request and comes before its answer."""
     return _line({"id": id_, "event": content})
 
 
@@ -88,53 +101,98 @@ def _line(frame: object) -> bytes:
     return json.dumps(frame, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-class Args:
-    """Takes arguments out one by one; :meth:`done` refuses what is left."""
+# ------------------------------------------------------------------ the client's side
 
-    def __init__(self, args: Mapping[str, Any]) -> None:
-        self._left = dict(args)
 
-    def names(self, key: str = "services") -> list[str]:
-        """A list of texts; empty if it is missing."""
-        value = self._left.pop(key, [])
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise Refused("bad-request", f"{key} is not a list of names")
-        return value
+class GarbledError(Exception):
+    """What came from the server is not this protocol; the connection is of no more use."""
 
-    def flag(self, key: str, *, default: bool = False) -> bool:
-        """True or false."""
-        value = self._left.pop(key, default)
-        if not isinstance(value, bool):
-            raise Refused("bad-request", f"{key} is neither true nor false")
-        return value
 
-    def seconds(self, key: str) -> float | None:
-        """A number that is not negative, or nothing."""
-        value = self._left.pop(key, None)
-        if value is None:
-            return None
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
-            raise Refused("bad-request", f"{key} is no number of seconds")
-        return float(value)
+class Conversation:
+    """Requests on one connection, one after the other, as a client sees them.
 
-    def whole(self, key: str, *, least: int, most: int) -> int | None:
-        """A whole number within bounds, or nothing."""
-        value = self._left.pop(key, None)
-        if value is None:
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise Refused("bad-request", f"{key} is no whole number from {least} to {most}")
-        return value
+    :meth:`ask` gives the bytes to send; :meth:`receive` takes bytes as they arrive and returns the
+    events in them, until :attr:`answered`; then :meth:`result` has the answer.
 
-    def text(self, key: str, default: str = "") -> str:
-        """A text."""
-        value = self._left.pop(key, default)
-        if not isinstance(value, str):
-            raise Refused("bad-request", f"{key} is not a text")
-        return value
+    Attributes:
+        answered: whether the last request has been answered.
+    """
 
-    def done(self) -> None:
-        """Refuse arguments that would be ignored: they were meant for something."""
-        if self._left:
-            raise Refused("bad-request", f"unknown argument {min(self._left)!r}")
+    def __init__(self, *, limit: int = MAX_REPLY) -> None:
+        """Begin.
+
+        Args:
+            limit: bytes a line may have.
+        """
+        self.answered = True
+        self._limit = limit
+        self._id = 0
+        self._rest = bytearray()
+        self._answer: dict[str, Any] = {}
+
+    def ask(self, command: str, args: Mapping[str, Any]) -> bytes:
+        """Return the line that asks for a command."""
+        self._id += 1
+        self.answered = False
+        frame = {"id": self._id, "v": VERSION, "cmd": command, "args": dict(args)}
+        return json.dumps(frame).encode() + b"\n"
+
+    def receive(self, data: bytes) -> list[Any]:
+        """Take bytes from the server; return the events that they complete.
+
+        Raises:
+            GarbledError: they are not this protocol, or a line is longer than the limit.
+        """
+        unread = len(self._rest)
+        self._rest += data
+        events: list[Any] = []
+        start = 0
+        while (end := self._rest.find(b"\n", max(start, unread))) >= 0:
+            self._check_length(end - start)
+            frame = _read_reply(bytes(self._rest[start:end]))
+            if self.answered:
+                raise GarbledError("a reply to no request")
+            if "event" in frame:
+                events.append(frame["event"])
+            else:
+                self._answer, self.answered = frame, True
+            start = end + 1
+        del self._rest[:start]
+        self._check_length(len(self._rest))
+        return events
+
+    def result(self) -> Any:
+        """Return the result of the request that was answered.
+
+        Raises:
+            Refused: the answer is an error.
+        """
+        assert self.answered, "there is no answer yet"
+        if self._answer["ok"]:
+            return self._answer["result"]
+        error = self._answer["error"]
+        raise Refused(str(error["code"]), str(error["message"]), id_=self._answer["id"])
+
+    def _check_length(self, length: int) -> None:
+        if length > self._limit:
+            raise GarbledError(f"a line is longer than {self._limit} bytes")
+
+
+def _read_reply(line: bytes) -> dict[str, Any]:
+    """Return a line as an event or an answer.
+
+    Raises:
+        GarbledError: it is neither.
+    """
+    try:
+        frame = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise GarbledError("not JSON in UTF-8") from exc
+    if not isinstance(frame, dict) or "id" not in frame:
+        raise GarbledError("not an object with an id")
+    ok, error = frame.get("ok"), frame.get("error")
+    succeeded = ok is True and "result" in frame
+    refused = ok is False and isinstance(error, dict) and {"code", "message"} <= {*error}
+    if not ("event" in frame or succeeded or refused):
+        raise GarbledError("neither an event nor an answer")
+    return frame

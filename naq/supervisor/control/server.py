@@ -1,27 +1,24 @@
-"""The control socket: how ``naq ps`` and ``naq down`` talk to a running supervisor.
+"""The server of the control socket: how ``naq ps`` and ``naq down`` reach a running supervisor.
 
-Newline-delimited JSON over a Unix socket. A request is ``{"id": ..., "v": 1, "cmd": "ps", "args":
-{}}``; the answer is ``{"id": ..., "ok": true, "result": ...}`` or ``{"id": ..., "ok": false,
-"error": {"code": ..., "message": ...}}``. Before the answer of one that takes its time there may be
-any number of ``{"id": ..., "event": ...}``; it is given up when the client goes away. The directory
-is this user's alone, the socket has mode 0600, and the kernel is asked for the peer's user besides.
+It speaks the protocol of ``protocol.py`` on a Unix socket. The directory is this user's alone, the
+socket has mode 0600, and the kernel is asked who the peer is besides. A command that takes its time
+is cancelled when its client goes away.
 
 Nothing a client sends can do more than be answered with an error. What it may send, how many may be
-connected and how long an answer may take to be read is bounded.
-
-What is on its way to a client that may read slowly, or not at all.
+connected, how long an answer may take to be read and how many events may wait for a client that
+reads slowly, or not at all, is bounded.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from naq.base.unix import peer_of
 from naq.supervisor.control.protocol import MAX_REQUEST, answer, event, read_request, refusal
 from naq.supervisor.model.board import Bell
 from naq.supervisor.model.errors import Refused
@@ -41,7 +38,9 @@ __all__ = ["ControlServer", "Outbox"]
 _MAX_CLIENTS = 64
 _SEND_WAIT = 10.0  # seconds a client may take to read an answer
 _PAUSE = 1.0  # seconds without descriptors for more clients, before the next try
-_UCRED = struct.Struct("iII")  # pid, uid, gid
+# Bytes of events that may wait for one client. What finds no room is dropped and counted, and the
+# count is sent once there is room again.
+_WAITING = 1024 * 1024
 
 
 class ControlServer:
@@ -60,9 +59,9 @@ class ControlServer:
         Args:
             path: of the socket; a file that is in the way is a dead supervisor's and is removed.
             commands: what to call for each ``cmd``, with its arguments; may raise Refused.
-            streams: the same for those that take their time: called with a function for events,
-                which never blocks, and cancelled when the client goes away.
-            report: told of a command that failed because of a bug.
+            streams: the same for commands that take their time; they are also passed a function
+                for events, which never blocks, and are cancelled when the client goes away.
+            report: called with a text when a command has failed because of a bug.
         """
         self._path = path
         self._commands = commands
@@ -99,12 +98,12 @@ class ControlServer:
                 else:
                     await self._requests(stream)
         except* (trio.BrokenResourceError, trio.TooSlowError):
-            pass  # it has gone, or does not read: its loss
+            pass  # it has gone, or does not read
         finally:
             self._clients -= 1
 
     async def _requests(self, stream: trio.SocketStream) -> None:
-        """Answer one line after the other, until the client has said enough or too much."""
+        """Answer one line after the other, until the client ends or a line is too long."""
         reader = _Reader(stream)
         while (line := await reader.line()) is not None:
             if line.strip():
@@ -142,7 +141,7 @@ class ControlServer:
 
             nursery.start_soon(hang_up)
             async with trio.open_nursery() as sending:
-                # Without a deadline: who follows and does not read misses lines, nothing else.
+                # Without a deadline: a client that follows and does not read only misses lines.
                 sending.start_soon(outbox.send, stream.send_all)
                 reply = await self._run(request, outbox.put)
                 outbox.close()
@@ -193,7 +192,7 @@ class _Reader:
         return line
 
     async def until_end(self) -> None:
-        """Return when the client has gone, or has sent more than anybody should beforehand."""
+        """Return when the client has gone, or has sent more than a request while it waits."""
         while len(self._rest) < MAX_REQUEST:
             try:
                 chunk = await self._stream.receive_some(MAX_REQUEST)
@@ -204,53 +203,10 @@ class _Reader:
             self._rest += chunk
 
 
-def _listen(path: Path) -> socket.socket:
-    with suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(os.fspath(path))
-        path.chmod(0o600)
-        listener.listen(_MAX_CLIENTS)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType | None:
-    try:
-        client, _ = await listener.accept()
-    except OSError:
-        # The client is gone already, or there are no descriptors: others may fare better later.
-        await trio.sleep(_PAUSE)
-        return None
-    return client
-
-
-async def _send(stream: trio.SocketStream, line: bytes) -> None:
-    with trio.fail_after(_SEND_WAIT):
-        await stream.send_all(line)
-
-
-def _is_ours(client: trio.socket.SocketType) -> bool:
-    """Whether the peer is this user or root. Where the kernel does not say, the modes decide."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True
-    _, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, option, _UCRED.size))
-    return uid in (0, os.geteuid())
-
-
-# What may wait for one client, characters. What finds no room is dropped, counted, and the count is
-# sent once there is room again.
-_LIMIT = 1024 * 1024
-
-
 class Outbox:
     """A bounded queue of encoded events with a sender at its end."""
 
-    def __init__(self, encode: Callable[[object], bytes], *, limit: int = _LIMIT) -> None:
+    def __init__(self, encode: Callable[[object], bytes], *, limit: int = _WAITING) -> None:
         """Make an empty outbox.
 
         Args:
@@ -291,3 +247,38 @@ class Outbox:
             if not lines:
                 return
             await send(b"".join(lines))
+
+
+def _listen(path: Path) -> socket.socket:
+    with suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o600)
+        listener.listen(_MAX_CLIENTS)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _accept(listener: trio.socket.SocketType) -> trio.socket.SocketType | None:
+    try:
+        client, _ = await listener.accept()
+    except OSError:
+        # The client is gone already, or there are no descriptors: others may fare better later.
+        await trio.sleep(_PAUSE)
+        return None
+    return client
+
+
+async def _send(stream: trio.SocketStream, line: bytes) -> None:
+    with trio.fail_after(_SEND_WAIT):
+        await stream.send_all(line)
+
+
+def _is_ours(client: trio.socket.SocketType) -> bool:
+    """Whether the peer is this user or root; where the system does not tell, the modes decide."""
+    peer = peer_of(client)
+    return peer is None or peer.uid in (0, os.geteuid())

@@ -1,4 +1,4 @@
-"""What the control socket can be asked for and takes its time: waits, restarts, logs, events."""
+"""The commands of the control socket that take their time: waits, restarts, logs, events."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from naq.supervisor.control import arguments
+from naq.supervisor.control.arguments import checked
 from naq.supervisor.control.commands import crew_of
-from naq.supervisor.control.protocol import Args
 from naq.supervisor.model.causes import Cause, CauseKind
 from naq.supervisor.model.errors import Refused
 from naq.supervisor.model.lifecycle import PARKED
@@ -18,11 +19,10 @@ from naq.supervisor.project.events import describe
 from naq.supervisor.project.reload import prepare_reload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from naq.supervisor.control.commands import Desk
     from naq.supervisor.output.lines import Line
-    from naq.supervisor.project.crew import Crew
     from naq.supervisor.project.events import Transition
     from naq.supervisor.replica.replica import Replica
 
@@ -30,23 +30,20 @@ if TYPE_CHECKING:
 
 __all__ = ["streams"]
 
-_GOALS = ("ready", "stopped", "completed")
-_MOST_LINES = 1_000_000
-
 
 def streams(
     desk: Desk,
 ) -> dict[str, Callable[[Mapping[str, Any], Emit], Awaitable[object]]]:
     """Return the commands of a supervisor that take their time, by name."""
-    all_ = _Streams(desk)
+    known = _Streams(desk)
     return {
-        "wait": all_.wait,
-        "stop": all_.stop,
-        "restart": all_.restart,
-        "scale": all_.scale,
-        "reload": all_.reload,
-        "logs": all_.logs,
-        "events": all_.events,
+        "wait": checked(arguments.Wait, known.wait),
+        "stop": checked(arguments.Stop, known.stop),
+        "restart": checked(arguments.Restart, known.restart),
+        "scale": checked(arguments.Scale, known.scale),
+        "reload": checked(arguments.Reload, known.reload),
+        "logs": checked(arguments.Logs, known.logs),
+        "events": checked(arguments.Events, known.events),
     }
 
 
@@ -54,58 +51,53 @@ class _Streams:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    async def wait(self, args: Mapping[str, Any], emit: Emit) -> object:
+    async def wait(self, asked: arguments.Wait, _emit: Emit) -> object:
         """Wait until services are as they should be, or never will be."""
-        del emit
-        taken = Args(args)
-        names, goal, timeout = taken.names(), taken.text("goal", "ready"), taken.seconds("timeout")
-        taken.done()
-        if goal not in _GOALS:
-            raise Refused("bad-request", f"goal is none of {', '.join(_GOALS)}")
         crew = crew_of(self._desk)
+        names = asked.services
         replicas = crew.roster.find(names) if names else [r for r in crew.roster if r.status.active]
-        return await _within(timeout, partial(crew.wait, replicas, goal), replicas)
+        return await _within(asked.timeout, partial(crew.wait, replicas, asked.goal), replicas)
 
-    async def stop(self, args: Mapping[str, Any], emit: Emit) -> object:
+    async def stop(self, asked: arguments.Stop, _emit: Emit) -> object:
         """Stop services, and wait until they are down."""
-        del emit
-        taken = Args(args)
-        names, timeout = taken.names(), taken.seconds("timeout")
-        now, wait = taken.flag("now"), taken.flag("wait", default=True)
-        taken.done()
         crew = crew_of(self._desk)
-        replicas = crew.roster.find(names)
+        replicas = crew.roster.find(asked.services)
+        grace = 0.0 if asked.now else asked.timeout
         for replica in replicas:
-            replica.stop(Cause(kind=CauseKind.OPERATOR), grace=0.0 if now else timeout)
-        if not wait:
+            replica.stop(Cause(kind=CauseKind.OPERATOR), grace=grace)
+        if not asked.wait:
             return {}
 
         def down() -> bool | None:
-            # Somebody may want it up again meanwhile; the newest word counts.
+            # Somebody may start it again meanwhile; the latest request counts.
             return all(r.status.wanted or r.status.state in PARKED for r in replicas) or None
 
         await crew.project.board.wait({replica.spec.name for replica in replicas}, down)
         return {r.status.name: "was started again" for r in replicas if r.status.wanted}
 
-    async def restart(self, args: Mapping[str, Any], emit: Emit) -> object:
+    async def restart(self, asked: arguments.Restart, emit: Emit) -> object:
         """Restart services: one after the other within a service, services side by side."""
-        taken = Args(args)
-        names, timeout = taken.names(), taken.seconds("timeout")
-        rolling, again = taken.flag("rolling"), taken.flag("reload")
-        force, wait = taken.flag("force"), taken.flag("wait")
-        parallel = taken.whole("parallel", least=1, most=100_000)
-        taken.done()
         crew = crew_of(self._desk)
-        if again:
-            self._read_again(crew, {replica.spec.name for replica in crew.roster.find(names)})
+        if asked.reload:
+            # They take over what the file says now, and are restarted once.
+            names = {replica.spec.name for replica in crew.roster.find(asked.services)}
+            prepare_reload(crew).adopt_only(names)
+        chosen = crew.roster.find(asked.services)
         by_service: dict[str, list[Replica]] = {}
-        for replica in crew.roster.find(names):
+        for replica in chosen:
             by_service.setdefault(replica.spec.name, []).append(replica)
+        crew.prepare(replicas[0].spec for replicas in by_service.values())
+        cause = Cause(kind=CauseKind.OPERATOR)
+        if not (asked.wait or asked.rolling or asked.parallel):
+            for replica in chosen:
+                replica.restart(cause, force=asked.force)
+            return {}
         problems: dict[str, str] = {}
 
         async def restart(name: str, replicas: list[Replica]) -> None:
-            size = parallel or (replicas[0].spec.rolling.parallel if rolling else None)
-            problems.update(await crew.restart(replicas, cause, parallel=size, force=force))
+            rolling = replicas[0].spec.rolling.parallel if asked.rolling else None
+            size = asked.parallel or rolling
+            problems.update(await crew.restart(replicas, cause, parallel=size, force=asked.force))
             emit({"restarted": name})
 
         async def restart_all() -> dict[str, str]:
@@ -114,35 +106,19 @@ class _Streams:
                     nursery.start_soon(restart, name, replicas)
             return problems
 
-        cause = Cause(kind=CauseKind.OPERATOR)
-        crew.prepare(replicas[0].spec for replicas in by_service.values())
-        if not (wait or rolling or parallel):
-            for replicas in by_service.values():
-                for replica in replicas:
-                    replica.restart(cause, force=force)
-            return {}
-        chosen = [replica for replicas in by_service.values() for replica in replicas]
-        return await _within(timeout, restart_all, chosen)
+        return await _within(asked.timeout, restart_all, chosen)
 
-    async def scale(self, args: Mapping[str, Any], emit: Emit) -> object:
+    async def scale(self, asked: arguments.Scale, emit: Emit) -> object:
         """Change the numbers of replicas."""
-        wanted = args.get("replicas")
-        taken = Args({k: v for k, v in args.items() if k != "replicas"})
-        wait, timeout = taken.flag("wait"), taken.seconds("timeout")
-        taken.done()
-        if not isinstance(wanted, dict) or not wanted:
-            raise Refused("bad-request", "replicas is no table of numbers")
-        numbers = {
-            name: Args({"replicas": n}).whole("replicas", least=0, most=100_000) or 0
-            for name, n in wanted.items()
-        }
+        numbers = asked.replicas
         crew = crew_of(self._desk)
         crew.roster.find(numbers)
         if bad := [name for name in numbers if name not in crew.roster.specs]:
             raise Refused("bad-request", f"{bad[0]} is a replica, not a service")
 
         async def scale_all() -> dict[str, str]:
-            # One at a time, and not during a reload: what goes must be gone before it can come.
+            # One at a time, and not during a reload: a replica must be gone before it can come
+            # back.
             async with crew.busy, trio.open_nursery() as nursery:
                 for name, number in numbers.items():
                     nursery.start_soon(crew.scale, name, number)
@@ -150,44 +126,37 @@ class _Streams:
             return {}
 
         await crew.perform(scale_all)
-        if not wait:
+        if not asked.wait:
             return {}
         replicas = crew.roster.find(numbers)
-        return await _within(timeout, partial(crew.wait, replicas, "ready"), replicas)
+        return await _within(asked.timeout, partial(crew.wait, replicas, "ready"), replicas)
 
-    async def reload(self, args: Mapping[str, Any], emit: Emit) -> object:
-        """Read the file again, say what that means, and do it."""
-        taken = Args(args)
-        prune = taken.flag("prune", default=True)
-        taken.done()
+    async def reload(self, asked: arguments.Reload, emit: Emit) -> object:
+        """Read the file again, emit the plan, and carry it out."""
         crew = crew_of(self._desk)
-        reload = prepare_reload(crew, prune=prune)
+        reload = prepare_reload(crew, prune=asked.prune)
         emit({"plan": reload.plan.lines()})
         return await crew.perform(reload.run)
 
-    async def logs(self, args: Mapping[str, Any], emit: Emit) -> object:
-        """Give lines that are kept, and those to come if asked for."""
-        taken = Args(args)
-        names, follow = taken.names(), taken.flag("follow")
-        tail = taken.whole("tail", least=0, most=_MOST_LINES)
-        since, previous = taken.seconds("since"), taken.flag("previous")
-        taken.done()
+    async def logs(self, asked: arguments.Logs, emit: Emit) -> object:
+        """Emit the lines that are kept, and those to come if asked for."""
         crew = crew_of(self._desk)
+        names = asked.services
         everything, own = not names, not names or "naq" in names
         services = [name for name in names if name != "naq"]
         replicas = list(crew.roster) if everything else crew.roster.find(services)
-        kept = [_kept(replica, previous=previous) for replica in replicas]
-        if own and not previous:
+        kept = [_kept(replica, previous=asked.previous) for replica in replicas]
+        if own and not asked.previous:
             kept.append(self._desk.project.hub.own_lines())
-        merged: Iterable[Line] = heapq.merge(*kept, key=lambda line: line.time)
-        if since is not None:
-            merged = [line for line in merged if line.time >= time.time() - since]
-        lines = list(merged)
-        if tail is not None:
-            lines = lines[len(lines) - min(tail, len(lines)) :]
+        lines = list(heapq.merge(*kept, key=lambda line: line.time))
+        if asked.since is not None:
+            oldest = time.time() - asked.since
+            lines = [line for line in lines if line.time >= oldest]
+        if asked.tail is not None:
+            lines = lines[len(lines) - min(asked.tail, len(lines)) :]
         for line in lines:
             emit(_as_event(line))
-        if follow:
+        if asked.follow:
             wanted = {(r.spec.name, r.status.replica) for r in replicas}
             await self._follow_lines(emit, wanted, everything=everything, own=own)
         return {}
@@ -209,21 +178,18 @@ class _Streams:
         finally:
             self._desk.project.hub.detach(sink)
 
-    async def events(self, args: Mapping[str, Any], emit: Emit) -> object:
-        """Give what has happened, or what is and what happens from now on."""
-        taken = Args(args)
-        names, follow = taken.names(), taken.flag("follow")
-        taken.done()
+    async def events(self, asked: arguments.Events, emit: Emit) -> object:
+        """Emit what has happened; or the present state, and then what happens."""
         project = self._desk.project
-        if names:
-            crew_of(self._desk).roster.find(names)
-        services = {name.partition(".")[0] for name in names}
+        if asked.services:
+            crew_of(self._desk).roster.find(asked.services)
+        services = {name.partition(".")[0] for name in asked.services}
 
         def tell(transition: Transition) -> None:
             if not services or transition.status.service in services:
                 emit({"transition": transition.as_dict()})
 
-        if not follow:
+        if not asked.follow:
             for transition in project.events.recent():
                 tell(transition)
             return {}
@@ -233,15 +199,11 @@ class _Streams:
             await trio.sleep_forever()
         return {}
 
-    def _read_again(self, crew: Crew, services: set[str]) -> None:
-        """Let services take over what the file says now, before they are restarted once."""
-        prepare_reload(crew).adopt_only(services)
-
 
 async def _within(
     timeout: float | None, fn: Callable[[], Awaitable[dict[str, str]]], replicas: list[Replica]
 ) -> dict[str, str]:
-    """Return what ``fn`` does, or the state of what is not ready when time is up."""
+    """Return what ``fn`` returns, or the state of what is not ready when the time is up."""
     if timeout is None:
         return await fn()
     with trio.move_on_after(timeout):

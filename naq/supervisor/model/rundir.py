@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from naq.base.exits import Exit
 from naq.exceptions import SupervisorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["EX_CANTCREAT", "RunDir"]
+__all__ = ["RunDir"]
 
 _POINTER = "socket-path"
-EX_CANTCREAT = 73  # sysexits.h; here: there is one already
 
 # sun_path is 108 bytes on Linux and 104 on macOS, with the NUL; the longest name we put there is
 # a notify socket's.
@@ -132,7 +132,7 @@ class RunDir:
             raise SupervisorError(
                 f"already running here (pid {holder or 'unknown'}): `naq ps` shows it, "
                 "`naq down` stops it",
-                exit_code=EX_CANTCREAT,
+                exit_code=Exit.ALREADY_RUNNING,
             ) from None
         try:
             os.ftruncate(fd, 0)

@@ -1,28 +1,28 @@
-"""The supervisor's end of sd_notify: one datagram socket per run, so the sender is known."""
+"""The supervisor's end of sd_notify: one datagram socket per run, so that the sender is known."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
-import struct
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
+from naq.base.unix import credentials_room, sender_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["NotifySocket", "parse_notification"]
 
-_UCRED = struct.Struct("iII")  # pid, uid, gid: struct ucred of unix(7)
 _MAX_DATAGRAM = 8192
 
 
 def parse_notification(datagram: bytes) -> dict[str, str]:
-    """Return the assignments in ``datagram``; what is none is left out."""
+    """Return the assignments in ``datagram``; other lines are ignored."""
     lines = datagram.decode("utf-8", "replace").splitlines()
     return {
         name: value for name, found, value in (s.partition("=") for s in lines) if name and found
@@ -75,9 +75,7 @@ class NotifySocket:
             try:
                 # Room for the credentials and nothing else: descriptors that somebody attaches
                 # (FDSTORE=1) find none, and the kernel drops them.
-                datagram, ancillary, _, _ = self._socket.recvmsg(
-                    _MAX_DATAGRAM, socket.CMSG_SPACE(_UCRED.size)
-                )
+                datagram, ancillary, _, _ = self._socket.recvmsg(_MAX_DATAGRAM, credentials_room())
             except BlockingIOError:
                 continue
             if self._is_ours(ancillary):
@@ -91,9 +89,11 @@ class NotifySocket:
                 self.path.unlink()
 
     def _is_ours(self, ancillary: list[tuple[int, int, bytes]]) -> bool:
-        """Whether the sender may speak for the run. Without credentials the modes decide."""
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", None):
-                _, uid, _ = _UCRED.unpack(data[: _UCRED.size])
-                return uid in self._allowed
-        return not hasattr(socket, "SO_PASSCRED")
+        """Whether the sender may speak for the run.
+
+        Where the system does not name senders, the file modes of the socket decide.
+        """
+        sender = sender_of(ancillary)
+        if sender is None:
+            return not hasattr(socket, "SO_PASSCRED")
+        return sender.uid in self._allowed

@@ -16,6 +16,7 @@ import logging
 import math
 import threading
 import traceback
+from collections import deque
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
 
     from naq.supervisor.kinds.kind import StopRequest, Switch
 
-__all__ = ["ServiceLog", "Started", "TaskRun", "guarded", "speaking"]
+__all__ = ["ServiceLog", "Started", "TaskRun", "guarded", "keep", "speaking"]
 
+# A task of the supervisor's own that fails is started again after a pause, in seconds, unless it
+# has failed so often within so many seconds.
+_RETRY_PAUSE = 1.0
+_MAX_FAILURES = 5
+_FAILURE_WINDOW = 60.0
 # How long a cancelled task may take to clean up before the supervisor goes on without it, seconds.
 CANCEL_WAIT = 10.0
 
@@ -91,6 +97,38 @@ def _exit(leaf: BaseException, say: Callable[[str], None]) -> Cause:
         return Cause(kind=CauseKind.EXIT, code=code & 0xFF)
     say(str(code))
     return Cause(kind=CauseKind.EXIT, code=1)
+
+
+async def keep(
+    fn: Callable[[], Awaitable[object]],
+    what: str,
+    *,
+    say: Callable[[str], None],
+    give_up: Callable[[], None],
+) -> None:
+    """Run ``fn`` for ever; start it again after a failure, but not without end.
+
+    Args:
+        fn: runs until cancelled.
+        what: its name, for people.
+        say: prints an error.
+        give_up: called when it has failed too often: without it the supervisor is of no use.
+    """
+    failures: deque[float] = deque(maxlen=_MAX_FAILURES)
+    while True:
+        try:
+            await fn()
+        except Exception as exc:  # noqa: BLE001 - reported, and tried again
+            say(f"{what} has failed:\n{''.join(traceback.format_exception(exc))}")
+        else:
+            return
+        now = trio.current_time()
+        failures.append(now)
+        if len(failures) == _MAX_FAILURES and now - failures[0] < _FAILURE_WINDOW:
+            say(f"{what} has failed {_MAX_FAILURES} times: stopping")
+            give_up()
+            return
+        await trio.sleep(_RETRY_PAUSE)
 
 
 class TaskRun:

@@ -12,8 +12,9 @@ import trio
 from naq.exceptions import NaqException
 from naq.supervisor.model import graph
 from naq.supervisor.model.causes import Cause, CauseKind
-from naq.supervisor.model.errors import Refused, keep, summary
+from naq.supervisor.model.errors import Refused, summary
 from naq.supervisor.model.lifecycle import PARKED, State
+from naq.supervisor.process.task import keep
 from naq.supervisor.project.groups import GroupKeeper
 from naq.supervisor.project.roster import Roster
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from naq.base.exits import Exit
 from naq.exceptions import SupervisorError
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from naq.supervisor.model.spec import ServiceSpec
 
 __all__ = ["Preparation"]
-
-EX_SOFTWARE = 70
 
 
 class Preparation:
@@ -51,7 +50,7 @@ class Preparation:
             try:
                 self.kind(type_).prepare(self._project, fresh)
             except OSError as exc:
-                raise SupervisorError(f"type {type_}: {exc}", exit_code=EX_SOFTWARE) from exc
+                raise SupervisorError(f"type {type_}: {exc}", exit_code=Exit.INTERNAL) from exc
             for name, spec in fresh.items():
                 self._prepared[name] = _essence(spec)
                 self._exports[name] = self.kind(type_).exports(spec)

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from naq.base.exits import Exit
 from naq.exceptions import NaqException
 from naq.supervisor.model.errors import Refused, leaves
 from naq.supervisor.output.lines import Line
 from naq.supervisor.output.writer import choose_renderer, open_writer
 from naq.supervisor.process.system import become_subreaper, reap_orphans, reset_signals
 from naq.supervisor.project.reload import prepare_reload
-from naq.supervisor.supervisor import EX_SOFTWARE, Supervisor
+from naq.supervisor.supervisor import Supervisor
 from naq.supervisor.up.background import Systemd, is_detached, log_to_file, tell_parent
 from naq.supervisor.up.diagnose import dump, watching_stalls
-from naq.supervisor.up.signals import EX_FORCED, Signals
+from naq.supervisor.up.signals import Signals
 from naq.supervisor.up.statusbar import StatusBar, quiet_terminal, wants_bar
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def run_in_foreground(
         if len(errors) == 1 and isinstance(errors[0], NaqException):
             raise errors[0] from group
         traceback.print_exception(group)
-        return EX_SOFTWARE
-    return EX_FORCED if signals.count > 1 else code
+        return Exit.INTERNAL
+    return Exit.FORCED if signals.count > 1 else code
 
 
 async def _main(supervisor: Supervisor, signals: Signals, *, detached: bool) -> int:

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from naq.base.exits import Exit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
     from naq.supervisor.supervisor import Supervisor
 
-__all__ = ["EX_FORCED", "Signals"]
-
-EX_FORCED = 130
+__all__ = ["Signals"]
 
 
 class Signals:
@@ -91,7 +91,7 @@ class Signals:
             self._before_end()
         # On a terminal the cursor stands at the end of the status bar.
         os.write(2, (b"\n" if os.isatty(2) else b"") + b"naq: killed everything\n")
-        os._exit(EX_FORCED)  # the guardian sees our end and looks for what is left
+        os._exit(Exit.FORCED)  # the guardian sees our end and looks for what is left
 
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         if self._has_terminal and not _terminal_answers():

@@ -1,9 +1,7 @@
-"""Small parts of phase two: arguments, outboxes, budgets of groups, painting, helpers."""
+"""Small parts: the bell, budgets of groups, painting, helpers."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections import deque
 
 import pytest
@@ -12,55 +10,18 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.supervisor.control.protocol import Args
-from naq.supervisor.control.server import Outbox
 from naq.supervisor.model.board import Bell, Board, Status
-from naq.supervisor.model.errors import Refused, keep
 from naq.supervisor.model.lifecycle import State
 from naq.supervisor.model.spec import GroupSpec, Strategy
 from naq.supervisor.output.lines import without_colours
 from naq.supervisor.output.writer import erase
 from naq.supervisor.process.process import run_helper
+from naq.supervisor.process.task import keep
 from naq.supervisor.project.groups import affected, within_budget
 from naq.supervisor.replica.wish import Renewal
 from naq.supervisor.up.statusbar import bar
 
-# ------------------------------------------------------------------ arguments
-
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
-    max_leaves=4,
-)
-
-
-@given(anything)
-def test_any_value_is_what_was_asked_for_or_refused(value):
-    for take, type_ in [
-        (lambda: Args({"k": value}).names("k"), list),
-        (lambda: Args({"k": value}).flag("k"), bool),
-        (lambda: Args({"k": value}).seconds("k"), float | None),
-        (lambda: Args({"k": value}).whole("k", least=0, most=9), int | None),
-        (lambda: Args({"k": value}).text("k"), str),
-    ]:
-        try:
-            found = take()
-        except Refused:
-            continue
-        assert isinstance(found, type_)
-        if isinstance(found, float):
-            assert math.isfinite(found)
-            assert found >= 0
-
-
-def test_what_is_left_is_refused():
-    args = Args({"services": ["a"], "nwo": True})
-    assert args.names() == ["a"]
-    with pytest.raises(Refused, match="unknown argument 'nwo'"):
-        args.done()
-
-
-# ------------------------------------------------------------------ outbox and bell
+# ------------------------------------------------------------------ the bell
 
 
 def run(fn):
@@ -69,30 +30,6 @@ def run(fn):
             return await fn()
 
     return trio.run(main)
-
-
-def encode(event) -> bytes:
-    return json.dumps(event).encode() + b"\n"
-
-
-def test_an_outbox_drops_what_finds_no_room_and_says_how_much():
-    sent = []
-
-    async def send(data: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        sent.extend(map(json.loads, data.splitlines()))
-
-    async def main():
-        outbox = Outbox(encode, limit=20)
-        for number in range(100):
-            outbox.put(number)
-        outbox.close()
-        await outbox.send(send)
-
-    run(main)
-    *numbers, last = sent
-    assert numbers == list(range(len(numbers)))
-    assert last == {"dropped": 100 - len(numbers)}
 
 
 def test_what_was_rung_before_the_wait_is_seen():

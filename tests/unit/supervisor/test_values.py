@@ -1,19 +1,15 @@
-"""Small pure parts: environments, dependencies, requests, notifications, announcements."""
+"""Small pure parts: environments, dependencies, notifications, announcements."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.supervisor.control.protocol import MAX_REQUEST, answer, read_request, refusal
 from naq.supervisor.kinds import environment
 from naq.supervisor.kinds.schema import Invalid
 from naq.supervisor.model.board import LastExit, Status
 from naq.supervisor.model.causes import Cause, CauseKind
-from naq.supervisor.model.errors import Refused
 from naq.supervisor.model.graph import Met, Pending, Unmet, evaluate
 from naq.supervisor.model.lifecycle import Complete, Fail, History, Restart, State
 from naq.supervisor.model.rundir import RunDir
@@ -136,29 +132,7 @@ def test_a_timeout():
     assert verdict(edge, a=State.STARTING, elapsed=5) == Unmet("a is not ready after 5 s")
 
 
-# ------------------------------------------------------------------ protocol and notifications
-
-
-@given(st.binary(max_size=200))
-def test_any_line_is_a_request_or_is_refused(line):
-    refused = None
-    try:
-        read_request(line)
-    except Refused as exc:
-        refused = exc
-    assert refused is None or json.loads(refusal(refused))["ok"] is False
-
-
-def test_a_request_and_its_answer():
-    request = read_request(b'{"v": 1, "id": "a", "cmd": "ps", "args": {"x": [1]}}')
-    assert (request.id, request.command, request.args) == ("a", "ps", {"x": [1]})
-    assert json.loads(answer(request.id, [1, "ü"])) == {"id": "a", "ok": True, "result": [1, "ü"]}
-    assert MAX_REQUEST == 65536
-
-
-def test_another_version_is_told_which_one_is_spoken():
-    with pytest.raises(Refused, match="speaks version 1 of the protocol, not 7"):
-        read_request(b'{"v": 7, "cmd": "ps"}')
+# ------------------------------------------------------------------ notifications
 
 
 @given(st.binary(max_size=100))

@@ -84,7 +84,7 @@ def test_waiting_for_what_is_not_ready_in_time_is_1_and_leaves_it_running(tmp_pa
         (["--set", "services.web.replicas"], 2, "KEY=VALUE"),
         (["--exit-on", "nope"], 66, "no service 'nope'"),
         (["--env-file", "nope.env"], 78, "nope.env"),
-        (["--wait", "--timeout", "soon"], 2, "expected a duration"),
+        (["--wait", "--timeout", "soon"], 2, "is not a duration"),
         (["--log-format", "xml"], 2, "xml"),
     ],
 )
