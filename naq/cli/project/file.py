@@ -1,4 +1,4 @@
-"""A supervisor file itself: checked, described, drawn; and one-off commands of its services."""
+"""Commands that read a supervisor file: check, describe, draw it, run a service's command once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from naq.base.exits import Exit
 from naq.cli import render
-from naq.cli.project import options as _project
+from naq.cli.project import options
 from naq.cli.project.options import Json, Profiles  # noqa: TC001 - as above
 from naq.exceptions import ConfigurationError, SupervisorError
 
@@ -26,7 +26,7 @@ Flag = Annotated[bool, Parameter(negative=())]
 
 
 def validate(
-    file: Path = _project.DEFAULT_FILE,
+    file: Path = options.DEFAULT_FILE,
     /,
     *,
     strict: Flag = False,
@@ -34,13 +34,13 @@ def validate(
     profile: Profiles = (),
     json: Json = False,
 ) -> int:
-    """Check a supervisor file, and say what in it will not do what one would expect.
+    """Check a supervisor file, and point out what may not do what its author expects.
 
     Args:
         file: A supervisor file.
-        strict: Advice is as bad as a problem.
-        print_: Print what it comes to, with all defaults, as JSON.
-        profile: As if `naq up` was given this profile.
+        strict: Treat advice as a problem.
+        print_: Print the result, with all defaults filled in, as JSON.
+        profile: As if `naq up` were given this profile.
         json: Print problems and advice as JSON.
 
     Returns:
@@ -53,7 +53,7 @@ def validate(
     found: list[str] = []
     topology = None
     try:
-        topology = _project.read(_project.recipe(file, profiles=profile))
+        topology = options.read(options.recipe(file, profiles=profile))
         found = advice(topology)
     except ConfigurationError as exc:
         problems = exc.problems
@@ -82,7 +82,7 @@ def schema() -> int:
 
 
 def graph(
-    file: Path = _project.DEFAULT_FILE,
+    file: Path = options.DEFAULT_FILE,
     /,
     *,
     format_: Annotated[
@@ -95,12 +95,12 @@ def graph(
     Args:
         file: A supervisor file.
         format_: ascii for people, mermaid or dot for drawing programs, json.
-        timing: How long the last start of each took, and what the whole start waited for.
+        timing: Also how long the last start of each took, and which chain took longest.
     """
     from naq.supervisor.config.show import chain, draw
     from naq.supervisor.control.client import connect
 
-    topology = _project.read(_project.recipe(file))
+    topology = options.read(options.recipe(file))
     took: dict[str, float] = {}
     edges: dict[str, tuple[str, ...]] = {}
     if timing:
@@ -131,7 +131,7 @@ def run(
     Returns:
         The command's exit code.
     """
-    topology = _project.read(_project.recipe())
+    topology = options.read(options.recipe())
     name, _, _ = service.partition(".")
     spec = topology.services.get(name)
     if spec is None:
@@ -187,10 +187,9 @@ def _until_ready(client: Client, services: list[str]) -> None:
 
 
 def _own_environment(topology: Topology, service: str) -> tuple[dict[str, str], str]:
-    """Build the environment here: nothing runs that could export anything."""
+    """Build the environment here: no supervisor runs, so no other service exports anything."""
     from naq.base.text import fill
     from naq.supervisor.kinds import environment
-    from naq.supervisor.kinds import environment as envfile
 
     name, _, number = service.partition(".")
     spec = topology.services[name]
@@ -203,9 +202,9 @@ def _own_environment(topology: Topology, service: str) -> tuple[dict[str, str], 
         "port": (spec.port or 1) + index - 1,
     }
     layers = [
-        envfile.read_all(topology.directory, topology.env_file),
+        environment.read_all(topology.directory, topology.env_file),
         topology.env,
-        envfile.read_all(topology.directory, spec.env_file),
+        environment.read_all(topology.directory, spec.env_file),
         spec.env,
     ]
     env = environment.build(environment.inherited(os.environ), layers, fields)

@@ -1,4 +1,4 @@
-"""What the commands about a project share: its file, options, durations, its problems."""
+"""What the commands about a project share: its file, common options, what they print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from naq.base.exits import Exit
-from naq.cli import common, render
+from naq.cli import render
 from naq.exceptions import ConfigurationError, EnvironmentProblemError, SupervisorError
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ Profiles = Annotated[tuple[str, ...], Parameter(name=["--profile", "-p"])]
 
 
 def recipe(file: Path = DEFAULT_FILE, **how: Any) -> Recipe:
-    """Return how the topology of ``file`` is to be read; of the built-in one where there is none.
+    """Return how to read the topology of ``file``, or the built-in one where there is no file.
 
     Args:
         file: a supervisor file.
-        how: attributes of the recipe.
+        how: other fields of the recipe.
     """
     from naq.services import DEFAULT_TOPOLOGY
     from naq.supervisor.config.recipe import Recipe
@@ -66,7 +66,7 @@ def read(how: Recipe) -> Topology:
 
 @contextmanager
 def bad_file() -> Iterator[None]:
-    """What cannot be used in here is not what was typed (2), but what a file says (78)."""
+    """Turn a configuration error inside, which a file causes, from exit code 2 into 78."""
     try:
         yield
     except ConfigurationError as exc:
@@ -74,17 +74,17 @@ def bad_file() -> Iterator[None]:
 
 
 def report(outcome: dict[str, str]) -> int:
-    """Print what did not work, by name; return the exit code for that."""
+    """Print the problem of each service that has one; return the exit code."""
     for name, problem in outcome.items():
         render.line(f"{name}: {problem}" if name else problem)
-    return 1 if outcome else 0
+    return Exit.FAILED if outcome else Exit.DONE
 
 
 def assignments(words: Sequence[str]) -> dict[str, int]:
-    """Read ``web=2`` words.
+    """Return the numbers of words such as ``web=2``, by name.
 
     Raises:
-        SupervisorError: one is none, exit code 2.
+        SupervisorError: a word has another form, exit code 2.
     """
     numbers: dict[str, int] = {}
     for word in words:

@@ -1,4 +1,4 @@
-"""Looking at a running project and telling it what to do; each command is one control request."""
+"""Commands that ask a running project for something: each is one request to its supervisor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ __all__ = [
     "wait",
 ]
 
-# How long `down` waits beyond the deadline it gave to the supervisor, seconds.
+# Seconds that `down` waits for the end of the supervisor: more than the time it gave it, or this
+# long if it gave none.
 _MARGIN = 15.0
 _NO_DEADLINE = 3600.0
 
@@ -47,9 +48,9 @@ def ps(
 
     Args:
         services: Only these; SERVICE or SERVICE.N. Default: all that were started.
-        all_: Those as well that are not started: disabled, or of another profile.
+        all_: Also those that were not started: disabled, or of another profile.
         watch: Refresh until Ctrl-C.
-        wide: Do not shorten anything; show what is wanted, too.
+        wide: Also show what is wanted and what is ready.
         json: Print one JSON document.
 
     Returns:
@@ -68,15 +69,15 @@ def ps(
     else:
         columns, cells = ps_table(rows, wide=wide)
         render.table(columns, cells, empty="no services")
-    return 0 if all(row["ready"] for row in rows) else 1
+    return Exit.DONE if all(row["ready"] for row in rows) else Exit.FAILED
 
 
 def down(*, timeout: Duration = None, now: Flag = False) -> int:
     """Stop the project in this directory, and return when it is gone.
 
     Args:
-        timeout: How long it may take, such as 30s; what runs then is killed. Default: as the file
-            says.
+        timeout: How long it may take, such as 30s; what still runs then is killed. Default: as the
+            file says.
         now: Kill at once what does not stop at once.
 
     Returns:
@@ -105,13 +106,13 @@ def start(
     Args:
         services: SERVICE or SERVICE.N.
         profile: All services of this profile.
-        with_deps: And everything they depend on.
-        wait: Return when they are ready; 1 if one will not be.
+        with_deps: Also start everything they depend on.
+        wait: Return when they are ready; 1 if one never will be.
         timeout: How long to wait, such as 60s. Default: as long as it takes.
     """
     from naq.supervisor.control.client import connect
 
-    _some(services, profile)
+    _require(services or profile)
     with connect() as client:
         names = client.request(
             "start", services=list(services), profile=profile, dependencies=with_deps
@@ -126,18 +127,18 @@ def start(
 
 
 def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: Flag = False) -> int:
-    """Stop services; they stay down until they are started again.
+    """Stop services. They stay down until they are started again.
 
     Args:
         services: SERVICE or SERVICE.N.
         now: Kill them.
         timeout: How long they may take, such as 30s; then they are killed. Default: as the file
             says.
-        no_wait: Return at once.
+        no_wait: Return without waiting until they are down.
     """
     from naq.supervisor.control.client import connect
 
-    _some(services)
+    _require(services)
     with connect() as client, render.busy(f"stopping {', '.join(services)}"):
         outcome = client.request(
             "stop",
@@ -166,15 +167,15 @@ def restart(
         services: SERVICE or SERVICE.N.
         rolling: A few replicas at a time, each ready before the next; stops at a problem.
         parallel: How many at a time. Default: as `rolling` in the file says.
-        max_unavailable: The same.
-        reload: Take over what the file says of them now, in the same restart.
+        max_unavailable: The same as --parallel.
+        reload: Take over what the file says about them now, in the same restart.
         force: Kill them instead of asking them to stop.
         wait: Return when they are ready; 1 if one is not.
         timeout: How long to wait, such as 60s. Default: as long as it takes.
     """
     from naq.supervisor.control.client import connect
 
-    _some(services)
+    _require(services)
     with connect() as client, render.busy(f"restarting {', '.join(services)}"):
         outcome = client.request(
             "restart",
@@ -191,16 +192,16 @@ def restart(
 
 
 def scale(*numbers: str, wait: Flag = False, timeout: Duration = None) -> int:
-    """Change how many replicas run. Those that go, the highest first, are gone when this returns.
+    """Change how many replicas run. Surplus ones, the highest first, are gone when this returns.
 
     Args:
-        numbers: SERVICE=NUMBER; 0 is a number.
-        wait: Return when all are ready; 1 if one will not be.
+        numbers: SERVICE=NUMBER; 0 stops all replicas.
+        wait: Return when all are ready; 1 if one never will be.
         timeout: How long to wait, such as 60s. Default: as long as it takes.
     """
     from naq.supervisor.control.client import connect
 
-    _some(numbers)
+    _require(numbers)
     with connect() as client, render.busy(f"scaling {', '.join(numbers)}"):
         outcome = client.request(
             "scale", patience=None, replicas=assignments(numbers), wait=wait, **_until(timeout)
@@ -219,12 +220,12 @@ def reload(
     A file with problems changes nothing. SIGHUP does the same.
 
     Args:
-        dry_run: Only say what would be done.
+        dry_run: Only print what would be done.
         prune: Stop services that are gone from the file.
-        json: Print the plan as JSON; nothing is done then unless --dry-run is missing.
+        json: Print the plan as JSON.
 
     Returns:
-        0 when it is done, 1 if a service did not get ready, 78 for a bad file.
+        0 when it is done, 1 if a service did not become ready, 78 for a bad file.
     """
     from naq.supervisor.control.client import connect
 
@@ -248,7 +249,7 @@ def wait(
     for_: Annotated[Literal["ready", "stopped", "completed"], Parameter(name="--for")] = "ready",
     timeout: Duration = None,
 ) -> int:
-    """Wait until services are as they should be; at once 1 if one never will be.
+    """Wait until services are ready, stopped or completed; 1 at once if one never will be.
 
     Args:
         services: SERVICE or SERVICE.N. Default: all.
@@ -266,7 +267,7 @@ def wait(
 
 
 def pause(*services: str) -> int:
-    """Let workers take no new jobs; those that run go on.
+    """Let workers take no new jobs; running ones continue.
 
     Args:
         services: SERVICE or SERVICE.N.
@@ -287,7 +288,7 @@ def signal(*words: str) -> int:
     """Send a signal to the processes of services.
 
     Args:
-        words: SERVICE or SERVICE.N, one or more, and last the signal, such as USR1.
+        words: SERVICE or SERVICE.N, one or more, and at the end the signal, such as USR1.
     """
     from naq.supervisor.control.client import connect
 
@@ -303,17 +304,17 @@ def signal(*words: str) -> int:
 def _pause(services: Sequence[str], *, on: bool) -> int:
     from naq.supervisor.control.client import connect
 
-    _some(services)
+    _require(services)
     with connect() as client:
         client.request("pause", services=list(services), on=on)
     return 0
 
 
-def _some(words: Sequence[str], other: str = "") -> None:
-    if not words and not other:
+def _require(services: object) -> None:
+    if not services:
         raise SupervisorError("which services?", exit_code=Exit.USAGE)
 
 
 def _until(timeout: float | None) -> dict[str, Any]:
-    """Return the argument for the supervisor's own clock."""
+    """Return the argument that lets the supervisor end the wait."""
     return {} if timeout is None else {"timeout": timeout}

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from naq.base.exits import Exit
 from naq.cli import render
-from naq.cli.project import options as _project
+from naq.cli.project import options
 from naq.cli.project.options import Profiles  # noqa: TC001 - read from annotations at run time
 from naq.exceptions import SupervisorError
 
@@ -26,12 +26,12 @@ LogLevel = Annotated[
 
 
 def up(
-    file: Path = _project.DEFAULT_FILE,
+    file: Path = options.DEFAULT_FILE,
     /,
     *services: str,
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False,
     wait: Flag = False,
-    timeout: _project.Duration = None,
+    timeout: options.Duration = None,
     profile: Profiles = (),
     no_deps: Flag = False,
     scale: tuple[str, ...] = (),
@@ -67,7 +67,7 @@ def up(
         0 after an orderly stop; the exit code of a critical service; 73 already running;
         78 bad file; 130 forced.
     """
-    how = _project.recipe(
+    how = options.recipe(
         file,
         services=services,
         dependencies=not no_deps,
@@ -75,7 +75,7 @@ def up(
         env_files=tuple(str(Path(name).resolve()) for name in env_file),
         settings=_settings(scale, set_, log_format, log_level),
     )
-    topology = _project.read(how)
+    topology = options.read(how)
     if exit_on is not None and exit_on not in topology.services:
         raise SupervisorError(f"--exit-on: no service {exit_on!r}", exit_code=Exit.NOT_FOUND)
     if dry_run:
@@ -93,7 +93,7 @@ def run(topology: Topology, how: Recipe, *, exit_on: str | None = None) -> int:
     from naq.supervisor.up.foreground import run_in_foreground
 
     _hear_services()
-    with _project.bad_file():  # a kind may find out only now that it cannot run
+    with options.bad_file():  # a kind may find out only now that it cannot run
         return run_in_foreground(
             topology, exit_on=exit_on, reread=lambda: how.read(KINDS, topology.directory)
         )
@@ -129,7 +129,7 @@ def _settings(
     from naq.supervisor.config.recipe import setting
 
     found: list[tuple[tuple[str, ...], object]] = [setting(text) for text in given]
-    for name, number in _project.assignments(scale).items():
+    for name, number in options.assignments(scale).items():
         found.append((("services", name, "replicas"), number))
     if log_format is not None:
         found.append((("logging", "format"), log_format))

@@ -1,7 +1,4 @@
-"""Following a running project: its output, what happens, its table.
-
-The table of ``naq ps``.
-"""
+"""What a running project shows: its output, its events, and the table of ``naq ps``."""
 
 from __future__ import annotations
 
@@ -40,11 +37,11 @@ def logs(
 
     Args:
         services: SERVICE or SERVICE.N; naq for the supervisor itself. Default: all.
-        follow: And go on showing. Lines are left out, and counted, if they are not read in time.
-        tail: Only the last so many lines.
-        since: Only lines of the last 5m, 1h and so on.
+        follow: Also show lines to come. Those that are not read in time are dropped and counted.
+        tail: Only this many lines, the last ones.
+        since: Only lines of this time until now, such as 5m or 1h.
         raw: Lines as they were printed, without a name in front.
-        previous: Of the run before the present one.
+        previous: Lines of the run before the present one.
         json: One JSON object per line.
     """
     from naq.supervisor.control.client import connect
@@ -75,7 +72,7 @@ def events(*services: str, follow: _FOLLOW = False, json: Json = False) -> int:
 
     Args:
         services: SERVICE or SERVICE.N. Default: all.
-        follow: Show what is, and then what happens, until Ctrl-C.
+        follow: Show the present state, and then what happens, until Ctrl-C.
         json: One JSON object per line with --follow, else one document.
     """
     from naq.supervisor.control.client import connect
@@ -114,7 +111,7 @@ def watch_ps(services: Sequence[str], *, everything: bool, wide: bool) -> int:
             try:
                 rows = client.request("ps", services=list(services), all=everything)
             except SupervisorError:
-                return 0  # it has gone: so has what there was to see
+                return 0  # the project has ended
             before = _current_cpu(rows, before)
             columns, cells = ps_table(rows, wide=wide)
             shown = Table(*columns, box=box.SIMPLE_HEAD)
@@ -127,7 +124,11 @@ def watch_ps(services: Sequence[str], *, everything: bool, wide: bool) -> int:
 def _current_cpu(
     rows: list[dict[str, Any]], before: dict[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
-    """Make the share of a processor that of the time since the last look, not since the start."""
+    """Make ``cpu_percent`` of each row that since the last look, not since the start of its run.
+
+    Returns:
+        What the next look is to be compared with.
+    """
     now: dict[str, tuple[float, float]] = {}
     for row in rows:
         if row["cpu_s"] is None or row["uptime_s"] is None:
@@ -141,7 +142,7 @@ def _current_cpu(
 
 
 def _until_gone(client: Client, command: str, args: dict[str, Any]) -> Iterator[Any]:
-    """Yield events; the end of the supervisor is the end of them and no error."""
+    """Yield events. While following, the end of the supervisor ends them and is no error."""
     from naq.exceptions import SupervisorError
 
     try:
