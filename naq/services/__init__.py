@@ -1,7 +1,16 @@
 """The kinds of services that supervisor.toml may name, and what runs where there is no file.
 
-Each kind is a class of its own; :data:`KINDS` is the table the command line gives to the
+Each kind is a class of its own; :data:`KINDS` is the table that the command line gives to the
 supervisor, which itself knows none of them.
+
+* ``programs``: ``command`` and ``callable``, a program or a function of the user's own
+* ``nats``: the embedded nats-server as a service
+* ``server``: the embedded nats-server itself, also for tests and benchmarks
+* ``queue``: ``worker`` and ``scheduler``
+* ``dashboard``: ``dashboard``
+* ``schedules``: the table ``[schedules]``
+* ``tasks``: what kinds need that run on the supervisor's own loop
+* ``values``: types of values in their tables
 """
 
 from __future__ import annotations
@@ -9,9 +18,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from naq.services.programs import CallableKind, CommandKind, NatsKind
+from naq.services.dashboard import DashboardKind
+from naq.services.nats import NatsKind
+from naq.services.programs import CallableKind, CommandKind
+from naq.services.queue import SchedulerKind, WorkerKind
 from naq.services.schedules import SchedulesKind
-from naq.services.workers import DashboardKind, SchedulerKind, WorkerKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

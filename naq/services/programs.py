@@ -1,31 +1,29 @@
-"""Service kinds that run a program: any command, a function, the embedded nats-server."""
+"""``type = "command"`` and ``type = "callable"``: a program, or a function, of the user's own."""
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from naq.base.text import resolve, uses_port
-from naq.exceptions import ConfigurationError
-from naq.services.values import ADDRESS, FUNCTION, PORT
+from naq.base.text import uses_port
+from naq.services.tasks import importable
+from naq.services.values import FUNCTION
 from naq.supervisor.kinds.kind import Kind, Launch
-from naq.supervisor.kinds.schema import Invalid, Key, ListOf, Scalar
-from naq.supervisor.kinds.values import BOOLEAN, COMMAND, SIZE, TEXT, command
+from naq.supervisor.kinds.schema import Invalid, Key, Scalar
+from naq.supervisor.kinds.values import BOOLEAN, COMMAND, command
 from naq.supervisor.model.spec import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from naq.services.server import EmbeddedServer
-    from naq.supervisor.kinds.kind import Project, ReplicaContext, TaskStatus
+    from naq.supervisor.kinds.kind import ReplicaContext, TaskStatus
     from naq.supervisor.model.spec import ServiceSpec
 
-__all__ = ["CallableKind", "CommandKind", "NatsKind"]
+__all__ = ["CallableKind", "CommandKind"]
 
 
 def _program(value: object) -> str | tuple[str, ...]:
-    """Take a text or a list as it is; whether a text is for a shell is another key."""
+    """Take a text or a list as it is; another key tells whether a text is for a shell."""
     return value if isinstance(value, str) and value.strip() else command(value)
 
 
@@ -75,7 +73,7 @@ class CallableKind(Kind):
     """``type = "callable"``: ``async def func(ctx, *, task_status)``, on Trio.
 
     As a task it shares the supervisor's process, and must never block it; as a process it has a
-    Python interpreter of its own. The function cannot tell the difference.
+    Python interpreter of its own. The function is the same for both.
     """
 
     name: ClassVar[str] = "callable"
@@ -91,7 +89,7 @@ class CallableKind(Kind):
 
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
-        """There must be a target."""
+        """Yield a problem if there is no target."""
         if service.options["target"] is None:
             yield "target", "missing: which function is to be run?"
 
@@ -105,103 +103,8 @@ class CallableKind(Kind):
         self, replica: ReplicaContext, *, task_status: TaskStatus
     ) -> None:
         """Run the function here."""
-        directory = str(replica.cwd)
-        if directory not in sys.path:  # where `python -m` would look first
-            sys.path.insert(0, directory)
-        await resolve(replica.service.options["target"])(replica, task_status=task_status)
+        from naq.supervisor.process.runner import function_of
 
-
-class NatsKind(Kind):
-    """``type = "nats"``: the embedded nats-server, on loopback, with a token of its own."""
-
-    name: ClassVar[str] = "nats"
-    last: ClassVar[bool] = True
-    single: ClassVar[bool] = True
-    tells_ready: ClassVar[bool] = True
-    _server: EmbeddedServer
-    keys: ClassVar[Mapping[str, Key]] = {
-        "port": Key(type=PORT, doc="for clients; 0: any free one; default: 4222 if that is free"),
-        "http_port": Key(type=PORT, default=0, doc="for health and monitoring; 0: any free one"),
-        "store_dir": Key(type=TEXT, default=".naq/jetstream", doc="where the jobs are kept"),
-        "sync": Key(
-            type=TEXT, default="2m", doc='how often data is forced to disk; "always": before acks'
-        ),
-        "max_payload": Key(type=SIZE, default=1_048_576, doc="largest message"),
-        "path": Key(type=TEXT, doc="the executable; default: the wheel's, or the one on PATH"),
-        "listen": Key(
-            type=ADDRESS,
-            default="127.0.0.1",
-            doc="address for clients; monitoring is on loopback always",
-        ),
-        "config": Key(type=TEXT, doc="a file of nats-server that is read after ours, and wins"),
-        "args": Key(type=ListOf(TEXT), default=(), doc="more arguments for nats-server"),
-    }
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "stop_timeout": "30s",
-        "restart": {"backoff": {"initial": "200ms", "max": "5s"}},
-    }
-
-    @classmethod
-    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
-        """There is one server; several on one machine would be no cluster but a trap."""
-        if service.replicas != 1:
-            yield "replicas", "must be 1; for a cluster, run nats-servers elsewhere and name them"
-
-    def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
-        """Choose ports and token, so that every other service can be told before it starts."""
-        from naq.base.local import is_free
-        from naq.services.server import DEFAULT_PORT, EmbeddedServer, find_binary
-
-        if len(services) > 1:  # by profiles that exclude each other in the file
-            raise ConfigurationError(f"only one service may be of type nats: {', '.join(services)}")
-        for service in services.values():
-            options = service.options
-            port = options["port"]
-            if port is None and hasattr(self, "_server"):
-                port = self._server.port  # changed while it runs: it keeps its place
-            elif port is None:
-                port = DEFAULT_PORT if is_free(DEFAULT_PORT) else 0
-            self._server = EmbeddedServer(
-                binary=find_binary(options["path"]),
-                run_dir=project.run_dir,
-                store_dir=project.directory / options["store_dir"],
-                port=port,
-                http_port=options["http_port"],
-                sync=options["sync"],
-                max_payload=options["max_payload"],
-                listen=options["listen"],
-                config=project.directory / options["config"] if options["config"] else None,
-                args=tuple(options["args"]),
-            )
-            self._server.withdraw()
-
-    def exports(self, service: ServiceSpec) -> Mapping[str, str]:  # noqa: ARG002 - there is one
-        """Tell all others where it is."""
-        return {"NAQ_NATS_URL": self._server.url_with_token}
-
-    def launch(self, replica: ReplicaContext) -> Launch:
-        """Run the server; a taken port is a failed start that says who has it."""
-        server = self._server
-
-        async def ready() -> None:
-            await server.wait_healthy(replica.service.start_timeout)
-            server.announce()
-            replica.say(f"ready at {server.url}")
-
-        return Launch(
-            argv=tuple(server.configure()),
-            env=server.environment(replica.env),
-            ready=ready,
-            reword=_reword_nats,
-        )
-
-
-def _reword_nats(line: bytes) -> bytes | None:
-    """Leave out what nats-server tells of every start; keep warnings and errors."""
-    found = _NATS_LINE.match(line)
-    if found is None:
-        return line
-    return None if found[1] in (b"INF", b"DBG", b"TRC") else line[found.end() :]
-
-
-_NATS_LINE = re.compile(rb"\[\d+\] (?:[\d/]+ [\d:.]+ )?\[(INF|WRN|ERR|FTL|DBG|TRC)\] ")
+        importable(replica.cwd)
+        function = function_of(replica.service.options["target"])
+        await function(replica, task_status=task_status)

@@ -1,9 +1,9 @@
 """``[schedules.NAME]`` of supervisor.toml: recurring jobs that belong to the file.
 
-One service comes of the table. It applies the definitions when it starts, which is on ``naq up``
-and, when something in the table has changed, on ``naq reload``; then it only waits. That it has
-applied some is remembered by a file in the run directory: when the table is gone from the file, the
-service is there once more, and removes what it had made.
+The table becomes one service. It applies the definitions when it starts, which is on ``naq up``
+and, when something in the table has changed, on ``naq reload``; then it only waits. A mark in the
+run directory remembers that it has applied some: when the table is gone from the file, the service
+runs once more, and removes what it had made.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["SchedulesKind"]
 
 MARK = "schedules"
-"""File in the run directory that says that there may be schedules of this file on the server."""
+"""A file in the run directory: there may be schedules of this project on the server."""
 PATIENCE = 5.0
-"""Seconds without a server until that is said."""
+"""Seconds without a server until a line says so."""
 
 
 def _as_is(value: object) -> object:
@@ -58,28 +58,28 @@ _SCHEDULE = Table(
         "cron": Key(type=TEXT, doc="minute hour day month weekday, or with seconds in front"),
         "interval": Key(type=DURATION, doc=f"time between two runs, at least {LEAST_INTERVAL:g} s"),
         "timezone": Key(type=TEXT, doc="IANA zone that cron is meant in; default: UTC"),
-        "repeat": Key(type=_MANY, doc="how many runs there are to be"),
+        "repeat": Key(type=_MANY, doc="how many runs"),
         "start": Key(type=_MOMENT, doc="nothing is due before"),
         "end": Key(type=_MOMENT, doc="nothing is due after"),
-        "jitter": Key(type=DURATION, doc="each run begins up to so much later"),
-        "misfire": Key(type=Choice(*MISFIRES), doc="what becomes of runs nobody could start"),
-        "misfire_grace": Key(type=DURATION, doc="how late is still in time; default: 10s"),
-        "misfire_cap": Key(type=_MANY, doc="how many misfires are run at most; default: 100"),
-        "overlap": Key(type=Choice(*OVERLAPS), doc="what if the last run has not ended"),
+        "jitter": Key(type=DURATION, doc="each run begins up to this much later"),
+        "misfire": Key(type=Choice(*MISFIRES), doc="what happens to runs that nobody could start"),
+        "misfire_grace": Key(type=DURATION, doc="a run this late is still in time; default: 10s"),
+        "misfire_cap": Key(type=_MANY, doc="at most this many misfires are run; default: 100"),
+        "overlap": Key(type=Choice(*OVERLAPS), doc="what to do when the last run has not ended"),
         "max_retries": Key(type=Scalar(whole(0, 100_000), {"type": "integer"}), doc="of a run"),
         "retry_delay": Key(type=DURATION, doc="before a run is tried again"),
         "retry_strategy": Key(
             type=Choice("constant", "linear", "exponential"), doc="how that delay grows"
         ),
         "timeout": Key(type=DURATION, doc="how long a run may take"),
-        "expires": Key(type=DURATION, doc="how long after its due time a run is still worth it"),
+        "expires": Key(type=DURATION, doc="how long after its due time a run may still begin"),
         "result_ttl": Key(type=DURATION, doc="how long results are kept"),
     }
 )
 
 
 class SchedulesKind(Kind):
-    """What applies ``[schedules]``."""
+    """``[schedules]``: the service that applies the table."""
 
     name: ClassVar[str] = "schedules"
     runs: ClassVar[tuple[Run, ...]] = (Run.TASK,)
@@ -92,7 +92,7 @@ class SchedulesKind(Kind):
 
     @classmethod
     def check_table(cls, entries: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
-        """Yield what no single key can know, and what is wrong with expressions and zones."""
+        """Yield contradictions between keys, and what is wrong with expressions and time zones."""
         for schedule_id, entry in entries.items():
             if not entry["function"]:
                 yield schedule_id, "function: missing: what is to be run?"
@@ -111,17 +111,17 @@ class SchedulesKind(Kind):
         """Return the service; None if there is nothing to apply and nothing to remove."""
         if not entries and not (RunDir.of(directory).path / MARK).exists():
             return None
-        brokers = [
+        servers = [
             name
             for name, table in services.items()
             if isinstance(table, dict)
             and table.get("type") == "nats"
             and not (table.get("profiles") or table.get("disabled") or name.startswith("x-"))
         ]
-        return {"type": cls.name, "entries": entries, "depends_on": brokers}
+        return {"type": cls.name, "entries": entries, "depends_on": servers}
 
     async def run(self, replica: ReplicaContext, *, task_status: TaskStatus) -> None:
-        """Apply the table once there is a server, then wait."""
+        """Apply the table as soon as there is a server, then wait."""
         import trio
 
         entries = replica.service.options["entries"]
@@ -129,7 +129,7 @@ class SchedulesKind(Kind):
         if entries:
             mark.touch(mode=0o600)
         applied = await _apply_patiently(replica, entries)
-        for text in _told(applied):
+        for text in _summary(applied):
             replica.say(text)
         if not entries:
             mark.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ async def _apply_patiently(
     """Apply the table; without a server, try until there is one."""
     import trio
 
-    from naq.base import backoff as _backoff
+    from naq.base import backoff
     from naq.exceptions import NaqConnectionError
     from naq.nats.connection import connect
     from naq.settings import Settings
@@ -175,7 +175,7 @@ async def _apply_patiently(
         if not said and trio.current_time() - began > PATIENCE:
             replica.say(f"waiting for the server: {problem}")
             said = True
-        await trio.sleep(_backoff.exponential(attempt, initial=0.2, maximum=5.0, jitter=0.3))
+        await trio.sleep(backoff.exponential(attempt, initial=0.2, maximum=5.0, jitter=0.3))
         attempt += 1
 
 
@@ -188,8 +188,8 @@ async def _apply(
     return await apply(connection, _declared(entries), source=source, prune=True)
 
 
-def _told(applied: Applied) -> Iterable[str]:
-    """Yield what there is to say."""
+def _summary(applied: Applied) -> Iterable[str]:
+    """Yield lines about what has changed, and what could not be applied."""
     for what in ("made", "changed", "removed"):
         if names := getattr(applied, what):
             yield f"{what}: {', '.join(names)}"

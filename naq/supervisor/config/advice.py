@@ -1,4 +1,4 @@
-"""What is not wrong in a file, but will not do what somebody expects of it: ``naq validate``."""
+"""What is not wrong in a file, but may not do what its author expects: ``naq validate``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def advice(topology: Topology) -> list[str]:
 
 
 def fastest_exhaustion(spec: ServiceSpec) -> float:
-    """Return the seconds that ``max_restarts`` failures take at least, with the shortest delays."""
+    """Return the least seconds in which ``max_restarts`` failures can happen."""
     backoff = spec.restart.backoff
     delay, total = backoff.initial, 0.0
     for _ in range(spec.restart.max_restarts):
@@ -74,7 +74,7 @@ def _programs(topology: Topology, spec: ServiceSpec) -> Iterator[tuple[str, str]
             continue
         program = context.fill(words[0])
         at = context.cwd / program if "/" in program else program
-        # A PATH of its own may hold anything; it is not evaluated here.
+        # A PATH of the service's own is not evaluated here.
         if path is None and shutil.which(str(at)) is None:
             yield key, f"there is no program {program!r}"
     if not context.cwd.is_dir():
@@ -130,7 +130,7 @@ def _ports(topology: Topology) -> Iterator[str]:
 
 
 def _times(topology: Topology) -> Iterator[str]:
-    """Compare what stopping may take, layer after layer, with the time there is for it."""
+    """Compare the time that stopping may take, layer after layer, with what is allowed."""
     total = 0.0
     for layer in graph.stop_layers(edges(topology.services)):
         total += max((_stop_time(topology.services[name]) for name in layer), default=0.0)

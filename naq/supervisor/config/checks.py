@@ -1,7 +1,7 @@
-"""What no single key can know: contradictions within a service, and between services.
+"""What no single key can tell: contradictions within a service, and between services.
 
-Each function reports to a place or yields ``(key, problem)``; none changes what it looks at, except
-:func:`resolve_dependencies`, which fills in what a dependency's condition is where none is written.
+Each function reports to a place or yields ``(key, problem)``. None changes anything, except
+:func:`resolve_dependencies`, which fills in the default condition of a dependency.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from naq.base.text import uses_port
 from naq.supervisor.kinds import environment
-from naq.supervisor.kinds import environment as envfile
 from naq.supervisor.kinds.schema import Invalid, did_you_mean
 from naq.supervisor.model import graph
 from naq.supervisor.model.graph import edges
@@ -35,18 +34,18 @@ __all__ = [
     "resolve_dependencies",
 ]
 
-# What only a process of its own can have.
+# Keys that only a process of its own can have.
 _PROCESS_ONLY = ("user", "group", "umask", "stop_pre", "watchdog", "stdin")
 
 _LIMITS_OF_A_PROCESS = ("max_memory", "nofile", "nice")
 
 
 def inconsistencies(spec: ServiceSpec, written: Mapping[str, object]) -> Iterable[tuple[str, str]]:
-    """Yield what the keys of one service do not know about each other.
+    """Yield contradictions between the keys of one service.
 
     Args:
         spec: the service.
-        written: the keys that stand in its own table or in one it extends.
+        written: the keys in its own table or in one that it extends.
     """
     texts = {
         "cwd": (spec.cwd,),
@@ -73,7 +72,7 @@ def inconsistencies(spec: ServiceSpec, written: Mapping[str, object]) -> Iterabl
 
 
 def resolve_dependencies(services: dict[str, ServiceSpec], names: set[str], place: Where) -> None:
-    """Give each edge its condition, and report those that lead nowhere or cannot be met."""
+    """Give each dependency its condition; report those that do not exist or can never be met."""
     for name, spec in services.items():
         resolved = []
         for edge in spec.depends_on:
@@ -106,7 +105,7 @@ def _never_met(edge: Dependency, target: ServiceSpec) -> str:
 
 
 def check_single(services: Mapping[str, ServiceSpec], kinds: Kinds, where: Where) -> None:
-    """Report second services of types of which there is one, if no profile tells them apart."""
+    """Report a second service of a type that allows one, unless profiles exclude each other."""
     seen: list[ServiceSpec] = []
     for name, spec in services.items():
         if not kinds[spec.type].single or spec.disabled:
@@ -151,7 +150,7 @@ def check_groups(
 
 
 def check_environment(topology: Topology, where: Where) -> None:
-    """Evaluate every environment once, so that a missing variable is known before anything runs."""
+    """Build every environment once, so that a missing variable is known before anything runs."""
     base = environment.inherited(os.environ)
     fields = {"service": "", "replica": 1, "replicas": 1, "project": topology.name}
     project = where.at("project")
@@ -169,9 +168,9 @@ def check_environment(topology: Topology, where: Where) -> None:
             here.at("env").report(str(exc))
 
 
-def _read(topology: Topology, names: tuple[str, ...], here: Where) -> envfile.FromFile:
+def _read(topology: Topology, names: tuple[str, ...], here: Where) -> environment.FromFile:
     try:
-        return envfile.read_all(topology.directory, names)
+        return environment.read_all(topology.directory, names)
     except Invalid as exc:
         here.at("env_file").report(str(exc))
-        return envfile.FromFile()
+        return environment.FromFile()

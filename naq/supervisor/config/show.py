@@ -1,7 +1,4 @@
-"""The graph of dependencies as text, for people and for drawing programs. Pure.
-
-The file format as a JSON Schema, for editors; and a resolved topology as plain values.
-"""
+"""A supervisor file shown in other forms: drawn as a graph, as plain values, as a JSON Schema."""
 
 from __future__ import annotations
 
@@ -29,23 +26,23 @@ FORMATS = ("ascii", "mermaid", "dot", "json")
 
 
 def draw(topology: Topology, how: str, took: Mapping[str, float] | None = None) -> str:
-    """Return the graph.
+    """Return the graph of dependencies as text.
 
     Args:
-        topology: whose.
+        topology: the project.
         how: one of :data:`FORMATS`.
-        took: seconds from start to READY, by service, where they are known.
+        took: seconds from start to READY by service, where they are known.
     """
     drawers = {"ascii": _ascii, "mermaid": _mermaid, "dot": _dot, "json": _json}
     return drawers[how](topology, took or {})
 
 
 def chain(edges: Mapping[str, tuple[str, ...]], took: Mapping[str, float]) -> list[str]:
-    """Return what the start as a whole waited for, first to last: the slowest path.
+    """Return the slowest path through the graph, first to last: what the whole start waited for.
 
     Args:
         edges: the services each one depends on.
-        took: seconds each took itself.
+        took: seconds that each took itself.
     """
     reached: dict[str, float] = {}
     before: dict[str, str] = {}
@@ -65,10 +62,6 @@ def chain(edges: Mapping[str, tuple[str, ...]], took: Mapping[str, float]) -> li
     return path[::-1]
 
 
-def _edges(topology: Topology) -> dict[str, tuple[str, ...]]:
-    return {n: tuple(d.service for d in s.depends_on) for n, s in topology.services.items()}
-
-
 def _label(topology: Topology, name: str, took: Mapping[str, float]) -> str:
     spec = topology.services[name]
     many = f" x{spec.replicas}" if spec.replicas != 1 else ""
@@ -76,8 +69,8 @@ def _label(topology: Topology, name: str, took: Mapping[str, float]) -> str:
 
 
 def _ascii(topology: Topology, took: Mapping[str, float]) -> str:
-    """Draw what everything stands on first, and below each what needs it."""
-    edges = _edges(topology)
+    """Draw services without dependencies first, and below each service those that need it."""
+    edges = graph.edges(topology.services)
     needed_by = graph.dependents(edges)
     lines: list[str] = []
     seen: set[str] = set()
@@ -137,13 +130,13 @@ def _json(topology: Topology, took: Mapping[str, float]) -> str:
 
 def schema(kinds: Kinds) -> dict[str, Any]:
     """Return a JSON Schema (draft 2020-12) of supervisor files with these kinds of services."""
-    # Nobody writes a service of a kind that has a table of its own.
+    # A kind that has a table of its own is never named by a service.
     written = {name: kind for name, kind in kinds.items() if not kind.table}
     services = [
         {"if": _is_of(name), "then": _service_schema({**SERVICE, **kind.keys}, {"const": name})}
         for name, kind in written.items()
     ]
-    # What extends another service has a type that only that one may name.
+    # A service that extends another has its type, and cannot be checked for keys of one type.
     keys = {key: value for kind in written.values() for key, value in kind.keys.items()}
     inherits = {"required": ["extends"], "not": {"required": ["type"]}}
     services.append({"if": inherits, "then": _service_schema({**keys, **SERVICE}, {})})
@@ -171,7 +164,7 @@ def schema(kinds: Kinds) -> dict[str, Any]:
 
 
 def _is_of(name: str) -> dict[str, Any]:
-    """Return what is true of a table that says that it is of this type, or need not say it."""
+    """Return the condition that a table is of this type, whether it says so or need not."""
     said = {"required": ["type"], "properties": {"type": {"const": name}}}
     if name != SERVICE["type"].default:
         return said

@@ -6,14 +6,12 @@ below it and the keys above it gave: ``${VAR}`` (empty if unset), ``${VAR:-defau
 empty), ``${VAR:?message}`` (an error if unset or empty), ``$$`` for a dollar sign. Any other ``$``
 is left alone.
 
-Files with environment variables: ``NAME=value`` lines, as Docker and many others read them.
-
-Empty lines and lines that begin with ``#`` mean nothing; ``export`` in front is ignored. A value
-may be in double quotes, with ``\n``, ``\t``, ``\"`` and ``\\`` in it, or in single quotes, where
-nothing is special. Without quotes, a ``#`` after a blank begins a comment. ``${VAR}`` is filled in
-as in the supervisor file, but not in single quotes; ``{replica}`` and the like are not fields here.
-
-Files are read again at every spawn, so a restart is enough to use what was changed.
+An ``env_file`` has ``NAME=value`` lines, as Docker and many others read them. Empty lines and lines
+that begin with ``#`` mean nothing; ``export`` in front is ignored. A value may be in double quotes,
+with ``\n``, ``\t``, ``\"`` and ``\\`` in it, or in single quotes, where nothing is special. Without
+quotes, a ``#`` after a blank begins a comment. ``${VAR}`` is filled in as in the supervisor file,
+but not in single quotes; ``{replica}`` and the like are not fields here. Files are read again for
+every run, so a restart is enough to use what has changed.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ MARKER = "NAQ_SUPERVISED"
 #: Number of the descriptor whose end of file means that the supervisor is gone.
 LIFELINE_FD = "NAQ_LIFELINE_FD"
 
-# What was meant for the supervisor itself and would mislead a child.
+# Variables that are meant for the supervisor itself and would mislead a child.
 _OURS = frozenset(
     {
         "NOTIFY_SOCKET",
@@ -64,10 +62,19 @@ _OURS = frozenset(
 )
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}?")
 _INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
+# Of a file: a line, and the two kinds of quoted values with what may follow them.
+_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
+_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
+_SINGLE = re.compile(r"'([^']*)'\s*(?:#.*)?", re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class FromFile(dict[str, str]):
+    """Variables of a file: ``${VAR}`` is filled in, ``{field}`` is not."""
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return ``environ`` without what was meant for the supervisor alone.
+    """Return ``environ`` without what is meant for the supervisor alone.
 
     Adds ``PYTHONUNBUFFERED``: a Python program that prints to a pipe would keep its lines to itself
     until it has 8 KiB of them.
@@ -137,40 +144,11 @@ def _interpolate(value: str, env: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, value)
 
 
-def _env_value(value: object) -> str | None:
-    if value is False:
-        return None
-    if isinstance(value, str) and "\0" not in value:
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
-    raise Invalid(f"expected a text, a number, or false to unset it, got {describe(value)}")
-
-
-ENV_VALUE = Scalar(_env_value, {"type": ["string", "number", "boolean"]})
-
-
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-
-
-_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
-
-
-_SINGLE = re.compile(r"'([^']*)'\s*(?:#.*)?", re.DOTALL)
-
-
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-class FromFile(dict[str, str]):
-    """Variables of a file: ``${VAR}`` is filled in, ``{field}`` is not."""
-
-
 def parse(text: str) -> FromFile:
     """Return the variables that ``text`` sets.
 
     Raises:
-        Invalid: a line is none of the known forms; the text begins with its number.
+        Invalid: a line has none of the known forms; the text begins with its number.
     """
     variables = FromFile()
     lines = iter(enumerate(text.splitlines(), 1))
@@ -216,7 +194,7 @@ def read_all(directory: Path, names: Sequence[str]) -> FromFile:
 
 
 def digest(directory: Path, names: Sequence[str]) -> str:
-    """Return what changes when the content of any of the files does; empty without files."""
+    """Return a text that differs when the content of any of the files does; empty without files."""
     if not names:
         return ""
     content = hashlib.sha256()
@@ -241,3 +219,16 @@ def _value(raw: str, number: int) -> str:
     if found := _DOUBLE.fullmatch(raw):
         return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), found[1], flags=re.DOTALL)
     return re.split(r"\s#", raw, maxsplit=1)[0].strip()
+
+
+def _env_value(value: object) -> str | None:
+    if value is False:
+        return None
+    if isinstance(value, str) and "\0" not in value:
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise Invalid(f"expected a text, a number, or false to unset it, got {describe(value)}")
+
+
+ENV_VALUE = Scalar(_env_value, {"type": ["string", "number", "boolean"]})

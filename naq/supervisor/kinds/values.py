@@ -1,9 +1,8 @@
-"""What is written in a supervisor file: durations, sizes, signals, commands, templates.
+"""The values of a supervisor file: durations, sizes, signals, commands and others.
 
-Pure functions from a TOML value to the program's value; each raises
-:class:`~naq.supervisor.kinds.schema.Invalid` with what it expected.
-
-Short ways to write a key down; what the tables of keys are made with.
+Each has a pure function from a TOML value to the program's value, which raises
+:class:`~naq.supervisor.kinds.schema.Invalid` with what it expected, and a type for tables of keys
+that is made of it. At the end are short ways to write such a table.
 """
 
 from __future__ import annotations
@@ -36,11 +35,15 @@ __all__ = [
     "TEXT",
     "UMASK",
     "USER",
+    "address",
+    "address_template",
+    "command",
     "duration",
     "key",
     "live",
     "number",
     "ratio",
+    "signal_number",
     "text",
     "whole",
 ]
@@ -58,7 +61,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B)")
 
 
 def duration(value: object) -> float:
-    """Seconds: ``"250ms"``, ``"10s"``, ``"5m"``, ``"1h"``, ``"1h30m"``, or a number of seconds."""
+    """Seconds: ``"250ms"``, ``"10s"``, ``"5m"``, ``"1h30m"``, or a number of seconds."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not 0 <= value <= base_text.CENTURY:
             raise Invalid(f"a duration cannot be {value}")
@@ -75,7 +78,7 @@ def duration(value: object) -> float:
 
 
 def positive_duration(value: object) -> float:
-    """Like :func:`duration`, and more than nothing."""
+    """Like :func:`duration`, but not zero."""
     seconds = duration(value)
     if seconds <= 0:
         raise Invalid("expected a duration above zero")
@@ -99,10 +102,19 @@ def text(value: object) -> str:
 
 
 def address(value: object) -> str:
-    """Where to listen: ``"127.0.0.1:9465"``, ``"[::1]:9465"``."""
+    """Host and port: ``"127.0.0.1:9465"``, ``"[::1]:9465"``."""
+    return _address(value, value)
+
+
+def address_template(value: object) -> str:
+    """Like :func:`address`; the port may also be ``{port}``."""
+    return _address(value, value.replace("{port}", "1") if isinstance(value, str) else value)
+
+
+def _address(value: object, filled: object) -> str:
     try:
-        if isinstance(value, str) and ":" in value:
-            base_text.address(value)
+        if isinstance(value, str) and isinstance(filled, str) and ":" in filled:
+            base_text.address(filled)
             return value
     except ValueError:
         pass
@@ -166,12 +178,12 @@ def command(value: object) -> tuple[str, ...]:
 
 
 def user(value: object) -> str | int:
-    """A user by name or number, who exists on this machine if it is a name."""
+    """A user by number, or by a name that exists on this machine."""
     return _account(value, pwd.getpwnam, "user")
 
 
 def group(value: object) -> str | int:
-    """A group by name or number, which exists on this machine if it is a name."""
+    """A group by number, or by a name that exists on this machine."""
     return _account(value, grp.getgrnam, "group")
 
 
@@ -188,7 +200,7 @@ def _account(value: object, find: Callable[[str], object], what: str) -> str | i
 
 
 def umask(value: object) -> int:
-    """Mode bits as an octal text, ``"022"``; a TOML number may be octal too, ``0o022``."""
+    """Mode bits as an octal text, ``"022"``, or as a number, in TOML ``0o022``."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
         return value
     if isinstance(value, str) and re.fullmatch("[0-7]{1,4}", value) and int(value, 8) <= 0o777:
@@ -222,15 +234,15 @@ EXIT_CODES = ListOf(_scalar(whole(0, 255), type="integer", minimum=0, maximum=25
 
 
 def key(type_: Type, default: object, doc: str, apply: Apply = Apply.RESTART) -> Key:
-    """Return a key whose change restarts the service, unless ``apply`` says something else."""
+    """Return a key whose change restarts the service, unless ``apply`` says otherwise."""
     return Key(type=type_, default=default, doc=doc, apply=apply)
 
 
 def live(type_: Type, default: object, doc: str) -> Key:
-    """Return a key whose change is taken over by what runs."""
+    """Return a key whose change applies at once, without a restart."""
     return Key(type=type_, default=default, doc=doc, apply=Apply.LIVE)
 
 
 def ratio(low: float, high: float) -> Scalar:
-    """Return the type of a number between two others."""
+    """Return the type of a number from ``low`` to ``high``."""
     return Scalar(number(low, high), {"type": "number", "minimum": low, "maximum": high})

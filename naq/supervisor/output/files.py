@@ -1,7 +1,7 @@
-"""Lines of services into files, from one thread that may block on the disk.
+"""Lines of services into log files, from one thread that may block on the disk.
 
-The chain is the same as for a terminal: a bounded queue between the event loop and the thread, and
-what finds no room in it, or no room on the disk, is dropped and counted. No child ever waits.
+As for a terminal, a bounded queue lies between the event loop and the thread; what finds no room in
+it, or on the disk, is dropped and counted. No child ever waits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LAST_WAIT = 5.0  # seconds a slow disk may hold up the end of the program
 
 
 def plan(topology: Topology, service: str, replica: int) -> tuple[Path, Rotation] | None:
-    """Return the file that a replica's lines go to, if they go to one.
+    """Return the file that the lines of a replica go to, if there is one.
 
     Args:
         topology: what the file says.
@@ -89,7 +89,7 @@ class LogFiles:
         self.configure(topology)
 
     def configure(self, topology: Topology) -> None:
-        """Take over other files."""
+        """Use the files that another topology says."""
         self._topology = topology
         self._plans: dict[tuple[str, int], tuple[Path, Rotation] | None] = {}
         self._as_json = topology.logging.format == "json"
@@ -125,14 +125,14 @@ class LogFiles:
         return plan(self._topology, service, replica)
 
     def reopen(self) -> None:
-        """Open all files anew: somebody else has put them aside (SIGUSR1)."""
+        """Open all files again: another program has rotated them (SIGUSR1)."""
         with self._changed:
             self._reopen = True
             self._changed.notify()
 
     @asynccontextmanager
     async def writing(self, hub: LogHub) -> AsyncIterator[None]:
-        """Write the lines of ``hub``; at the end write what is left, not for ever."""
+        """Write the lines of ``hub``; at the end, write what is left within a few seconds."""
         self._token = trio.lowlevel.current_trio_token()
         hub.attach(self)
         async with trio.open_nursery() as nursery:

@@ -1,7 +1,7 @@
-"""What services print: read, kept, and handed to whoever shows it, without ever making them wait.
+"""What services print: read, kept, and passed on to sinks, without ever making a service wait.
 
 A child that prints to a full pipe stops in the middle of its work. So the chain from the pipe to
-the sinks has no place that waits: a :func:`pump` per child reads as fast as it prints, the last
+the sinks has no place that waits: a :class:`Pump` per child reads as fast as it prints, the last
 lines stay in a bounded ring, and each sink takes lines without blocking and drops what it has no
 room for. The pumps live in a nursery that outlives the services: a pump that ends first closes the
 pipe, and the child would die of it in the middle of its graceful stop.
@@ -33,7 +33,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 # One read. Small enough that a child printing empty lines does not hold the loop for long.
 _CHUNK = 16 * 1024
-# What a ring may hold whatever the number of lines, characters.
+# What a ring may hold at most, whatever the number of lines, in characters.
 _RING_CHARACTERS = 1024 * 1024
 # How long the pipe may stay open after the last known process is gone, seconds.
 _DRAIN_WAIT = 1.0
@@ -56,7 +56,7 @@ class LogHub:
         self._own = self.source("naq", 0)
 
     def configure(self, spec: Logging) -> None:
-        """Take over another level and other sizes; the sizes hold for new sources."""
+        """Use another level and other sizes; the sizes apply to new sources."""
         self._spec = spec
         self._threshold = LEVELS[spec.level]
 
@@ -88,7 +88,7 @@ class LogHub:
             sink.put(lines)
 
     def say(self, text: str, *, level: str = "info") -> None:
-        """Put a line of the supervisor's own, if its level is wanted."""
+        """Print a line of the supervisor's own, unless its level is below the configured one."""
         if LEVELS[level] >= self._threshold:
             self._own.put([part.encode() for part in text.splitlines()], level=level)
 
@@ -176,7 +176,7 @@ class Pump:
         Args:
             fd: the end of the pipe to read; closed when it is done.
             source: where lines go.
-            reword: makes another line of each, or None to leave it out.
+            reword: replaces each line, or drops it by returning None.
         """
         self._fd = fd
         self._source = source

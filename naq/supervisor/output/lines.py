@@ -7,7 +7,7 @@ comes out is text that stays on its own line:
 * invalid UTF-8 becomes U+FFFD;
 * a line longer than the limit is cut into pieces of that length, between characters;
 * of a line that a carriage return overwrote, what was written last is kept, as on a terminal;
-* colours (SGR sequences) are kept and closed at the end of the line, for a sink that shows them;
+* colours (SGR sequences) are kept and closed at the end of the line, for sinks that show them;
   :func:`without_colours` is for those that do not. All other escape sequences are removed;
 * any other control character except the tab is shown as ``\x07``.
 """
@@ -28,6 +28,32 @@ _ESCAPES = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _CONTROL_BUT_ESCAPE = re.compile(r"[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of output.
+
+    Attributes:
+        time: wall clock, seconds since the epoch.
+        service: who printed it; ``naq`` for the supervisor itself.
+        replica: which replica, 0 where there is only one.
+        text: safe to print; may have colours.
+        level: of the supervisor's own lines.
+        run: which run of the replica printed it.
+    """
+
+    time: float
+    service: str
+    replica: int
+    text: str
+    level: str = "info"
+    run: int = 0
+
+    @property
+    def name(self) -> str:
+        """``service`` or ``service.N``."""
+        return f"{self.service}.{self.replica}" if self.replica else self.service
 
 
 class LineSplitter:
@@ -83,29 +109,3 @@ def without_colours(text: str) -> str:
 
 def _visible(found: re.Match[str]) -> str:
     return f"\\x{ord(found[0]):02x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of output.
-
-    Attributes:
-        time: wall clock, seconds since the epoch.
-        service: who printed it; ``naq`` for the supervisor itself.
-        replica: which replica, 0 where there is only one.
-        text: safe to print; may have colours.
-        level: of the supervisor's own lines.
-        run: which run of the replica printed it.
-    """
-
-    time: float
-    service: str
-    replica: int
-    text: str
-    level: str = "info"
-    run: int = 0
-
-    @property
-    def name(self) -> str:
-        """``service`` or ``service.N``."""
-        return f"{self.service}.{self.replica}" if self.replica else self.service

@@ -1,6 +1,6 @@
-"""One log file with its old ones: written, put aside when it is large, compressed, removed.
+"""One log file and its predecessors: written, rotated when it is large, compressed, removed.
 
-Used from one thread only. Nothing here waits for anything but the disk.
+For one thread only. Nothing here waits for anything but the disk.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RotatingFile:
         self._broken_line = False
 
     def reopen(self) -> None:
-        """Open the file anew at the next write: somebody else has put it aside."""
+        """Open the file again at the next write: another program has rotated it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -72,7 +72,7 @@ class RotatingFile:
         self.reopen()
 
     def work(self) -> bool:
-        """Do a little of what is left to do (compressing); whether there is more."""
+        """Compress a little of what is to be compressed; return whether there is more."""
         if self._compressing is None:
             return False
         try:

@@ -1,15 +1,15 @@
-"""Lines onto a terminal, into a pipe or a file, from one thread that may block.
+"""Lines as people and machines read them, written to a terminal, a pipe or a file.
+
+A line is coloured for a terminal, plain in a pipe, JSON for a machine: :func:`choose_renderer`.
 
 Standard output can stop taking data at any time: Ctrl-S, a pager that waits, a slow disk. Making it
 non-blocking would change it for the shell and everybody else who shares it, so the blocking write
 gets a thread. Between the thread and the event loop is a bounded queue; what finds no room is
-dropped, counted, and the count is printed once there is room again.
+dropped and counted, and the count is printed once there is room again.
 
-On a terminal a few lines may stay below the output (the status bar). They are not a part of it:
-before each write they are erased, after it painted anew, all in one write and between the marks of
-a synchronized update, so that nothing flickers.
-
-How a line of log looks: coloured for a terminal, plain in a pipe, JSON for a machine.
+On a terminal a few lines may stay below the output (the status bar). They are not part of it:
+before each write they are erased, and afterwards painted again, all in one write and between the
+marks of a synchronized update, so that nothing flickers.
 """
 
 from __future__ import annotations
@@ -35,12 +35,85 @@ __all__ = ["QueueSink", "choose_renderer", "erase", "open_writer", "wants_colour
 _LIMIT = 4 * 1024 * 1024
 # How long a blocked output may hold up the end of the program, seconds.
 _FLUSH_WAIT = 2.0
-_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # synchronized update; unknown to a terminal: ignored
+_BEGIN, _END = (
+    "\x1b[?2026h",
+    "\x1b[?2026l",
+)  # synchronized update; terminals that do not know it ignore it
+# Foreground colours that read well on black and on white.
+_PALETTE = (36, 33, 32, 35, 34, 96, 92, 95, 94, 93)
+_LEVEL_COLOURS = {"debug": "2", "info": "2", "warning": "33", "error": "31"}
+
+
+def wants_colour(environ: Mapping[str, str], *, terminal: bool) -> bool:
+    """Whether to use colours: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
+    if environ.get("NO_COLOR"):
+        return False
+    return bool(environ.get("FORCE_COLOR")) or (terminal and environ.get("TERM") != "dumb")
+
+
+def choose_renderer(
+    format_: str, names: Iterable[str], environ: Mapping[str, str], *, terminal: bool
+) -> Callable[[Line], str]:
+    """Return the function that makes one line of output.
+
+    Args:
+        format_: ``auto``, ``text`` or ``json``.
+        names: names of all replicas, for colours and for the width of the first column.
+        environ: for NO_COLOR, FORCE_COLOR and TERM.
+        terminal: whether the output is one.
+    """
+    if format_ == "json":
+        return _json
+    if not wants_colour(environ, terminal=terminal):
+        return _plain
+    return _coloured(["naq", *names])
+
+
+def _plain(line: Line) -> str:
+    return f"{line.name} | {without_colours(line.text)}"
+
+
+def _json(line: Line) -> str:
+    fields: dict[str, object] = {
+        "time": datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds"),
+        "service": line.service,
+        "replica": line.replica or 1,
+        "message": without_colours(line.text),
+    }
+    if line.service == "naq":
+        fields["level"] = line.level
+        del fields["replica"]
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _coloured(names: list[str]) -> Callable[[Line], str]:
+    width = max(len(name) for name in names)
+    colours = _assign(dict.fromkeys(name.partition(".")[0] for name in names[1:]))
+
+    def render(line: Line) -> str:
+        column = line.name.ljust(width)
+        if line.service == "naq":
+            colour = _LEVEL_COLOURS[line.level]
+            return f"\x1b[{colour}m{column} | {line.text}\x1b[0m"
+        return f"\x1b[{colours.get(line.service, 36)}m{column} |\x1b[0m {line.text}"
+
+    return render
+
+
+def _assign(services: Iterable[str]) -> dict[str, int]:
+    """Give each service the colour of its name, or the next free one: the same in every run."""
+    taken: dict[str, int] = {}
+    for service in services:
+        start = zlib.crc32(service.encode()) % len(_PALETTE)
+        turn = _PALETTE[start:] + _PALETTE[:start]
+        free = [colour for colour in turn if colour not in taken.values()]
+        taken[service] = (free or turn)[0]
+    return taken
 
 
 @asynccontextmanager
 async def open_writer(fd: int, render: Callable[[Line], str]) -> AsyncIterator[QueueSink]:
-    """Give a sink whose lines a thread writes to ``fd``; at the end wait for them, not for ever."""
+    """Open a sink whose lines a thread writes to ``fd``; at the end, wait for it a short while."""
     sink = QueueSink(fd, render)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_write, sink, name="naq log writer")
@@ -159,77 +232,3 @@ class QueueSink:
             # Nobody reads any more (`naq up | head`): services go on, their lines are dropped.
             with self._changed:
                 self._broken = True
-
-
-# Foreground colours that read well on black and on white.
-_PALETTE = (36, 33, 32, 35, 34, 96, 92, 95, 94, 93)
-
-
-_LEVEL_COLOURS = {"debug": "2", "info": "2", "warning": "33", "error": "31"}
-
-
-def wants_colour(environ: Mapping[str, str], *, terminal: bool) -> bool:
-    """Whether to colour: a terminal that can, unless https://no-color.org is set."""
-    if environ.get("NO_COLOR"):
-        return False
-    return bool(environ.get("FORCE_COLOR")) or (terminal and environ.get("TERM") != "dumb")
-
-
-def choose_renderer(
-    format_: str, names: Iterable[str], environ: Mapping[str, str], *, terminal: bool
-) -> Callable[[Line], str]:
-    """Return the function that makes one line of output.
-
-    Args:
-        format_: ``auto``, ``text`` or ``json``.
-        names: of all replicas, for colours and for the width of the first column.
-        environ: for NO_COLOR, FORCE_COLOR and TERM.
-        terminal: whether the output is one.
-    """
-    if format_ == "json":
-        return _json
-    if not wants_colour(environ, terminal=terminal):
-        return _plain
-    return _coloured(["naq", *names])
-
-
-def _plain(line: Line) -> str:
-    return f"{line.name} | {without_colours(line.text)}"
-
-
-def _json(line: Line) -> str:
-    fields: dict[str, object] = {
-        "time": datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds"),
-        "service": line.service,
-        "replica": line.replica or 1,
-        "message": without_colours(line.text),
-    }
-    if line.service == "naq":
-        fields["level"] = line.level
-        del fields["replica"]
-    return json.dumps(fields, ensure_ascii=False)
-
-
-def _coloured(names: list[str]) -> Callable[[Line], str]:
-    width = max(len(name) for name in names)
-    colours = _assign(dict.fromkeys(name.partition(".")[0] for name in names[1:]))
-
-    def render(line: Line) -> str:
-        column = line.name.ljust(width)
-        if line.service == "naq":
-            colour = _LEVEL_COLOURS[line.level]
-            return f"\x1b[{colour}m{column} | {line.text}\x1b[0m"
-        return f"\x1b[{colours.get(line.service, 36)}m{column} |\x1b[0m {line.text}"
-
-    return render
-
-
-def _assign(services: Iterable[str]) -> dict[str, int]:
-    """Give each service the colour of its name, or the next free one: the same in every run."""
-    taken: dict[str, int] = {}
-    for service in services:
-        start = zlib.crc32(service.encode()) % len(_PALETTE)
-        turn = _PALETTE[start:] + _PALETTE[:start]
-        free = [colour for colour in turn if colour not in taken.values()]
-        taken[service] = (free or turn)[0]
-    return taken

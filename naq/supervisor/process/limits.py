@@ -1,11 +1,9 @@
-"""What a running process may use: limits set after its start, memory looked at now and then.
+"""What a process may do: as which user it runs, and how much it may use.
 
 Limits are set from outside, microseconds after the start, since code between fork and exec is not
 safe in a program with threads. There is no event for "uses too much memory" without a control group
-of one's own, so sizes are sampled, all services with one look at the process table, and only where
+of one's own, so sizes are sampled: all services with one look at the process table, and only while
 some service has a limit.
-
-Who a program runs as: from ``user`` and ``group`` of a service to numbers and variables.
 """
 
 from __future__ import annotations
@@ -30,12 +28,61 @@ if TYPE_CHECKING:
 
 __all__ = ["Identity", "MemoryWatch", "apply", "identity"]
 
-# Between two samples, seconds.
 MEMORY_PERIOD = 5.0
+"""Seconds between two samples of memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whom a program runs as; None leaves that as it is.
+
+    Attributes:
+        uid: user.
+        gid: group.
+        groups: all groups.
+        env: variables that follow from the user.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def identity(user: str | int | None, group: str | int | None) -> Identity:
+    """Return the numbers of a user and a group, with the user's other groups.
+
+    Raises:
+        SupervisorError: there is no such user or group.
+    """
+    try:
+        gid = grp.getgrnam(group).gr_gid if isinstance(group, str) else group
+        if user is None:
+            return Identity(gid=gid, groups=None if gid is None else (gid,))
+        entry = pwd.getpwnam(user) if isinstance(user, str) else _by_number(user)
+    except KeyError as exc:
+        raise SupervisorError(f"no such account: {exc.args[0]}") from exc
+    if entry is None:  # a number needs no name
+        own = int(user) if gid is None else gid
+        return Identity(uid=int(user), gid=own, groups=(own,))
+    gid = entry.pw_gid if gid is None else gid
+    return Identity(
+        uid=entry.pw_uid,
+        gid=gid,
+        groups=tuple(os.getgrouplist(entry.pw_name, gid)),
+        env={"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name},
+    )
+
+
+def _by_number(user: int) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(user)
+    except KeyError:
+        return None
 
 
 def apply(pid: int, limits: Limits) -> list[str]:
-    """Set the limits of a process that was just started; return what could not be done."""
+    """Set the limits of a process that was just started; return what went wrong."""
     problems = []
     if limits.nofile is not None:
         problems += _nofile(pid, limits.nofile)
@@ -57,7 +104,7 @@ def _nofile(pid: int, wanted: int) -> list[str]:
         ceiling = wanted if hard == resource.RLIM_INFINITY else max(hard, wanted)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (wanted, ceiling))
     except ProcessLookupError:
-        return []  # it was quick; its end is reported elsewhere
+        return []  # it has ended already, which is reported elsewhere
     except (OSError, ValueError) as exc:
         return [f"cannot set nofile = {wanted}: {exc}"]
     return []
@@ -87,7 +134,7 @@ class MemoryWatch:
             self._watched.pop(pid, None)
 
     async def run(self) -> None:
-        """Sample for as long as there is anything to sample."""
+        """Sample while there is anything to sample; sleep otherwise."""
         while True:
             if not self._watched:
                 self._added = trio.Event()
@@ -97,52 +144,3 @@ class MemoryWatch:
             for pid, (limit, tell) in tuple(self._watched.items()):
                 if sizes.get(pid, 0) > limit:
                     tell(sizes[pid])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What the program is started with; None leaves it as it is.
-
-    Attributes:
-        uid: user.
-        gid: group.
-        groups: all groups.
-        env: variables that follow from the user.
-    """
-
-    uid: int | None = None
-    gid: int | None = None
-    groups: tuple[int, ...] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-
-
-def identity(user: str | int | None, group: str | int | None) -> Identity:
-    """Return the numbers of a user and a group, with the user's other groups.
-
-    Raises:
-        SupervisorError: there is no such user or group.
-    """
-    try:
-        gid = grp.getgrnam(group).gr_gid if isinstance(group, str) else group
-        if user is None:
-            return Identity(gid=gid, groups=None if gid is None else (gid,))
-        entry = pwd.getpwnam(user) if isinstance(user, str) else _by_number(user)
-    except KeyError as exc:
-        raise SupervisorError(f"no such account: {exc.args[0]}") from exc
-    if entry is None:  # a number that has no name is as good as one that has
-        own = int(user) if gid is None else gid
-        return Identity(uid=int(user), gid=own, groups=(own,))
-    gid = entry.pw_gid if gid is None else gid
-    return Identity(
-        uid=entry.pw_uid,
-        gid=gid,
-        groups=tuple(os.getgrouplist(entry.pw_name, gid)),
-        env={"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name},
-    )
-
-
-def _by_number(user: int) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwuid(user)
-    except KeyError:
-        return None

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from naq.base.text import address
 from naq.supervisor.process.process import run_helper
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ def probe_for(
     """
     match spec.probe:
         case "tcp":
-            host, _, port = target[0].rpartition(":")
-            return partial(_tcp, host.strip("[]"), int(port))
+            return partial(_tcp, *address(target[0]))
         case "http":
             return partial(_http, target[0], spec.status)
         case _:

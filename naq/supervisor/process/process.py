@@ -15,9 +15,8 @@ The rules, and why:
   Members that outlive their leader get the rest of the same grace. After KILL the wait is bounded:
   a process in an uninterruptible system call must be reported, not waited for.
 
-Short commands beside the services: probes, hooks, what runs before a stop.
-
-Each has a session of its own and a deadline; when that is over the whole of it is killed.
+Probes, hooks and commands before a stop are short: :func:`run_helper` runs one in a session of its
+own until its deadline, and then kills the whole group.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ __all__ = ["Command", "Done", "Process", "SpawnError", "run_helper", "spawn"]
 
 # How long a process may take to disappear after KILL, seconds.
 KILL_WAIT = 5.0
+_MAX_OUTPUT = 4096  # characters of a helper's output that are kept
 
 
 class SpawnError(SupervisorError):
@@ -198,7 +198,7 @@ class Process:
         self._grace.cancel()
 
     def extend(self, until: float) -> None:
-        """Move the end of a grace that has begun to ``until``, monotonic, if that is later."""
+        """Move the end of a grace that has begun to ``until`` (monotonic), if that is later."""
         if self._asked and not self._grace.cancel_called:
             self._grace.deadline = max(self._grace.deadline, until)
 
@@ -218,7 +218,7 @@ class Process:
                 os.kill(self.pid, number)
 
     def destroy(self) -> None:
-        """Kill without waiting: for a supervisor that is about to end itself."""
+        """Kill without waiting: the supervisor itself is about to end."""
         self.signal(signal.SIGKILL)
 
     async def _end(self, signal_number: int, grace: float) -> Ending:
@@ -266,9 +266,6 @@ class Process:
         except PermissionError:
             return True
         return True
-
-
-_MAX_OUTPUT = 4096  # characters of its output that anybody will read
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""The process of ``type = "callable"`` with ``run = "process"``: ``python -m`` this, with a target.
+"""Run a function as a process of its own: the program of ``type = "callable"``.
 
-It gives the function the same two things a task gets, a context and a ``task_status``, speaks
-sd_notify for it, and turns SIGTERM and the end of the supervisor into cancellation.
+``python -m`` this module, with a target and a name. It gives the function what a task gets, a
+context and a ``task_status``, speaks sd_notify for it, and turns SIGTERM and the end of the
+supervisor into cancellation.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from naq.base.text import resolve
+from naq.exceptions import SupervisorError
 from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 from naq.supervisor.process.task import Started, guarded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-__all__ = ["ProcessContext"]
+__all__ = ["ProcessContext", "function_of"]
 
 
 class ProcessContext:
-    """What a callable in a process of its own is given; what it shares with ``ReplicaContext``.
+    """What a function in a process of its own is given: a part of ``ReplicaContext``.
 
     Attributes:
         name: of the replica.
@@ -55,11 +57,23 @@ class ProcessContext:
         return self._stopping
 
     def stop(self) -> None:
-        """Pass a request to stop on: once as a request, if somebody wants that; then cancel."""
+        """Pass on a request to stop: first set the event, if it was asked for; then cancel."""
         if self._stopping is None or self._stopping.is_set():
             self._scope.cancel()
         else:
             self._stopping.set()
+
+
+def function_of(target: str) -> Any:
+    """Import the function that ``module:function`` names.
+
+    Raises:
+        SupervisorError: it cannot be imported, or is not a function.
+    """
+    try:
+        return resolve(target)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise SupervisorError(f"cannot import {target!r}: {exc}") from exc
 
 
 async def _main(target: str, name: str) -> int:
@@ -70,9 +84,9 @@ async def _main(target: str, name: str) -> int:
 
     async def function() -> None:
         status = Started(partial(notify, "READY=1"))
-        await resolve(target)(context, task_status=status)
+        await function_of(target)(context, task_status=status)
 
-    # The receiver is there before READY=1 can be said: what is ready may be stopped.
+    # Signals are received before READY=1 can be sent: what is ready may be stopped.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_on_signal, signals, context)

@@ -1,13 +1,13 @@
-"""One run of a service that lives in the supervisor's own process, kept from harming the others.
+"""Tasks in the supervisor's own process, kept from harming each other and the supervisor.
 
-Whatever a task does (raise, ``sys.exit()``, fail inside three nurseries) becomes a ``Cause`` here
-and goes no further. Only two things pass through: cancellation, which is the supervisor's, and
+A run of a service on the supervisor's loop is a :class:`TaskRun`. Whatever it does (raise,
+``sys.exit()``, fail inside three nurseries) becomes a ``Cause`` in :func:`guarded` and goes no
+further. Only two things pass through: cancellation, which is the supervisor's, and
 KeyboardInterrupt, which is the user's.
 
-What services on the supervisor's own loop log: lines of theirs, as if they were processes.
-
-All of them share one interpreter, and so one root logger. Whose record it is says a context
-variable, which what a service starts inherits: its tasks, and the threads it sends work to.
+All tasks share one interpreter, and so one root logger. A context variable says whose record it is;
+what a service starts inherits it: its tasks, and the threads it sends work to. So what a service
+logs becomes lines of its own, as if it were a process (:class:`ServiceLog`).
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Started:
         self._on_started = on_started
         self._called = False
 
-    def started(self, value: Any = None, /) -> None:  # noqa: ARG002 - nobody to give it to
+    def started(self, value: Any = None, /) -> None:  # noqa: ARG002 - part of the protocol
         """Say that the task is ready.
 
         Raises:
-            RuntimeError: it was said before.
+            RuntimeError: it has been said before.
         """
         if self._called:
             raise RuntimeError("task_status.started() was called twice")
@@ -230,7 +230,7 @@ _speaker: ContextVar[_Speaker | None] = ContextVar("naq_speaker", default=None)
 
 @contextmanager
 def speaking(say: Callable[[str], None]) -> Iterator[None]:
-    """What is logged inside becomes lines of the service that ``say`` belongs to. On Trio."""
+    """Make what is logged inside lines of the service that ``say`` belongs to. On Trio."""
     token = trio.lowlevel.current_trio_token()
     before = _speaker.set(_Speaker(say, token, threading.get_ident()))
     try:
@@ -240,13 +240,13 @@ def speaking(say: Callable[[str], None]) -> Iterator[None]:
 
 
 class ServiceLog(logging.Handler):
-    """Gives records to whose they are; warnings of nobody go where Python sends them by default."""
+    """Passes records to the service that made them; other warnings go where Python sends them."""
 
     def __init__(self, make_formatter: Callable[[], logging.Formatter]) -> None:
         """Make a handler.
 
         Args:
-            make_formatter: called at the first record, as it may have much to import.
+            make_formatter: called at the first record, because it may have much to import.
         """
         super().__init__()
         self._make_formatter = make_formatter

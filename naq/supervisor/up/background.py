@@ -1,14 +1,13 @@
-"""``naq up --detach``: the same supervisor in a session of its own, and a parent that waits.
+"""A supervisor that another program waits for: ``naq up --detach``, or systemd.
 
-The parent returns when the control socket answers, never before; with ``--wait``, when every
-service is ready. What would be printed goes to ``.naq/run/up.log``, rotated like any log file; what
-goes wrong before that (a taken lock, a kind that cannot prepare) comes to the parent's terminal.
+Detached, it runs in a session of its own. Its parent returns when the control socket answers, never
+before; with ``--wait``, when every service is ready. Output goes to ``.naq/run/up.log``, rotated
+like any log file; what goes wrong before that (a taken lock, a kind that cannot prepare) is printed
+on the parent's terminal.
 
-The supervisor as a service of systemd: ``Type=notify`` with a watchdog.
-
-READY=1 is said when every service is ready, or has failed for good: a unit that waits for us is not
-to wait for ever because one of many services is broken. STATUS= says how many are ready. The
-watchdog is pinged by the main loop and by nothing else.
+systemd (``Type=notify``, with a watchdog) is told READY=1 when every service is ready, or has
+failed for good: the unit must not wait for ever because one of many services is broken. STATUS=
+says how many are ready. Only the main loop sends the watchdog's pings.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ DETACHED_FD = "NAQ_DETACHED_FD"
 #: Where a detached supervisor's output goes, in the run directory.
 OUTPUT = "up.log"
 _ERRORS = "up.err"
+_STOP_MARGIN = 10.0  # seconds that systemd allows on top of shutdown_timeout
 
 
 def run_detached(
@@ -91,7 +91,7 @@ def run_detached(
         sys.stderr.write(errors.read_bytes()[before:].decode("utf-8", "replace"))
         return code or 1
     say(f"up in the background (pid {child.pid}): `naq ps`, `naq logs -f`, `naq down`")
-    child.returncode = 0  # it is nobody's child from here on; Popen would warn
+    child.returncode = 0  # it is no child of ours from here on; Popen would warn
     return _wait_ready(topology, timeout, say) if wait else 0
 
 
@@ -116,7 +116,7 @@ def tell_parent() -> None:
 
 @asynccontextmanager
 async def log_to_file(supervisor: Supervisor) -> AsyncIterator[None]:
-    """Write all lines of ``supervisor`` to the file for that."""
+    """Write all lines of ``supervisor`` to ``up.log``."""
     topology = supervisor.topology
     path = RunDir.of(topology.directory, topology.socket).path / OUTPUT
     async with LogFiles(topology, supervisor.project.warn, everything=path).writing(supervisor.hub):
@@ -133,11 +133,8 @@ def is_detached() -> bool:
     return True
 
 
-_STOP_MARGIN = 10.0  # seconds on top of shutdown_timeout
-
-
 def status_line(supervisor: Supervisor) -> str:
-    """Return how many replicas are as they should be, and which are not."""
+    """Return how many replicas are as they should be, and which ones are not."""
     active = [status for status in supervisor.board if status.active]
     bad = [status for status in active if not status.satisfied]
     text = f"{len(active) - len(bad)}/{len(active)} ready"
@@ -146,7 +143,7 @@ def status_line(supervisor: Supervisor) -> str:
 
 
 class Systemd:
-    """Tells systemd, if it wants to know. :meth:`run` belongs in a task."""
+    """Tells systemd how things are, if it listens. :meth:`run` belongs in a task."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor

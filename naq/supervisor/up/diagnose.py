@@ -1,12 +1,9 @@
-"""Is the event loop stuck?
+"""What the supervisor is doing, for the log: when its loop is stuck, and when asked (SIGUSR2).
 
-Code in a task that blocks stops everything: no exit is seen, no probe made, nobody answered.
-
-The loop says when it begins to work and when it waits again; a thread looks whether it has worked
-on one thing for too long, and shows the stack of the main thread. While nothing happens the thread
-sleeps without waking: an idle supervisor uses no processor time.
-
-What is going on, for the log: every replica, and every task with where it waits (SIGUSR2).
+Code in a task that blocks stops everything: no exit is noticed, no probe made, no client answered.
+So a thread watches the loop. The loop says when it begins to work and when it waits again; the
+thread sees when one step takes too long, and prints the stack of the main thread. While nothing
+happens the thread sleeps without waking: an idle supervisor uses no processor time.
 """
 
 from __future__ import annotations
@@ -35,8 +32,8 @@ def watching_stalls(report: Callable[[str], None], over: Callable[[str], None]) 
     """Watch the loop that this is called in.
 
     Args:
-        report: gets a text with a stack, while the loop is stuck, in another thread.
-        over: gets a text when it is not any more, in the loop.
+        report: called with a stack as text while the loop is stuck, in another thread.
+        over: called with a text when it works again, in the loop.
     """
     watch = _Watch(report, over, trio.lowlevel.current_trio_token())
     thread = threading.Thread(target=watch.run, name="naq stall watch", daemon=True)
@@ -75,11 +72,11 @@ class _Watch(trio.abc.Instrument):
         self._task = task.name
 
     def before_io_wait(self, timeout: float) -> None:
-        """Take note that the loop waits."""
+        """Remember that the loop waits."""
         self._busy = timeout <= 0
 
     def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - the instrument's signature
-        """Take note that it works."""
+        """Remember that it works."""
         self._since = time.monotonic()
         self._busy = True
         if self._asleep:
@@ -93,7 +90,7 @@ class _Watch(trio.abc.Instrument):
     # The thread.
 
     def run(self) -> None:
-        """Look every second for as long as the loop has anything to do."""
+        """Look every second while the loop has anything to do."""
         while not self._stop.is_set():
             if not self._busy:
                 self._sleep()
@@ -105,7 +102,7 @@ class _Watch(trio.abc.Instrument):
                 self._await_end(since)
 
     def _sleep(self) -> None:
-        """Sleep until the loop works again. It looks at the flag after it has said that it does."""
+        """Sleep until the loop works again, which it says before it looks whether to wake us."""
         self._wake.clear()
         self._asleep = True
         if not self._busy and not self._stop.is_set():

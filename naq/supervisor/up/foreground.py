@@ -24,7 +24,7 @@ from naq.supervisor.supervisor import Supervisor
 from naq.supervisor.up.background import Systemd, is_detached, log_to_file, tell_parent
 from naq.supervisor.up.diagnose import dump, watching_stalls
 from naq.supervisor.up.signals import Signals
-from naq.supervisor.up.statusbar import StatusBar, quiet_terminal, wants_bar
+from naq.supervisor.up.terminal import StatusBar, quiet_terminal, wants_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable

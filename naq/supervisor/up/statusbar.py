@@ -1,17 +1,11 @@
-"""A few lines about all services that stay below the scrolling output of ``naq up``.
+"""The status bar: a few lines about all services, below the scrolling output of ``naq up``.
 
-Pure text: what they say is made here, ``_writer.py`` paints them. No line is ever longer than the
-terminal is wide, so that it is known how many rows they take.
-
-The terminal of ``naq up``: the status bar is kept up to date, and typing does not disturb it.
+Pure text: what the lines say is decided here, ``output/writer.py`` paints them. No line is longer
+than the terminal is wide, so the number of rows that they take is known.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import termios
-from contextlib import contextmanager, suppress
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -19,18 +13,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from naq.supervisor.model.board import Bell
 from naq.supervisor.model.lifecycle import State
-from naq.supervisor.output.writer import wants_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from naq.supervisor.model.board import Status
-    from naq.supervisor.output.writer import QueueSink
-    from naq.supervisor.supervisor import Supervisor
 
-__all__ = ["StatusBar", "bar", "quiet_terminal", "wants_bar"]
+__all__ = ["bar"]
 
 _STYLES = {
     State.READY: "green",
@@ -44,7 +34,7 @@ _STYLES = {
     State.FAILED: "bold red",
     State.SKIPPED: "red",
 }
-_ROWS = 8  # services with something to tell get a row of their own, so many at most
+_ROWS = 8  # most services that get a row of their own because they are not as they should be
 
 
 def bar(
@@ -64,7 +54,7 @@ def bar(
         width: of the terminal, columns.
         height: of the terminal, rows; the lines take a third of it at most.
         colour: whether to colour.
-        stopping: whether the whole project is.
+        stopping: whether the project is being stopped.
     """
     active = [status for status in statuses if status.active]
     if not active:
@@ -118,84 +108,3 @@ def _paint(row: Text, width: int, *, colour: bool) -> str:
     console = Console(file=out, force_terminal=True, width=width, color_system="standard")
     console.print(row, end="", soft_wrap=True, highlight=False)
     return out.getvalue()
-
-
-def wants_bar(format_: str) -> bool:
-    """Whether there is to be a status bar: on a terminal that can, unless told otherwise."""
-    if format_ != "auto" or not sys.stdout.isatty():
-        return False
-    return os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NAQ_NO_STATUS")
-
-
-@contextmanager
-def quiet_terminal() -> Iterator[Callable[[], None]]:
-    """Do not show what is typed; Ctrl-C and the like work as ever. Give what restores that.
-
-    The restoring function is also for a signal handler that is about to end the process.
-    """
-    try:
-        fd = sys.stdin.fileno()
-        before = termios.tcgetattr(fd)
-    except (termios.error, OSError, ValueError):
-        yield lambda: None
-        return
-    quiet = termios.tcgetattr(fd)
-    quiet[3] &= ~termios.ECHO
-
-    def restore() -> None:
-        with suppress(termios.error):
-            termios.tcsetattr(fd, termios.TCSANOW, before)
-
-    try:
-        termios.tcsetattr(fd, termios.TCSANOW, quiet)
-        yield restore
-    finally:
-        restore()
-
-
-class StatusBar:
-    """Repaints when a service changes or the terminal does. :meth:`run` belongs in a task."""
-
-    def __init__(self, supervisor: Supervisor, sink: QueueSink) -> None:
-        self._supervisor = supervisor
-        self._sink = sink
-        self._bell = Bell()
-        self._shown: list[str] = []
-
-    def repaint(self) -> None:
-        """Paint anew: the terminal has another size, or was somebody else's for a while."""
-        self._shown = []
-        self._bell.ring()
-
-    async def run(self) -> None:
-        """Keep it up to date until cancelled."""
-        supervisor = self._supervisor
-        with supervisor.events.listening(self._bell.ring):
-            while True:
-                bar = await self._bell.until(self._news)
-                self._shown = bar
-                self._sink.show(bar, lambda: _size()[0])
-
-    def _news(self) -> list[str] | None:
-        from naq.supervisor.up.statusbar import bar  # noqa: PLC0415 - rich, only on a terminal
-
-        width, height = _size()
-        supervisor = self._supervisor
-        colour = wants_colour(os.environ, terminal=True)
-        lines = bar(
-            supervisor.topology.name,
-            supervisor.board,
-            width=width,
-            height=height,
-            colour=colour,
-            stopping=supervisor.stopping,
-        )
-        return lines if lines != self._shown else None
-
-
-def _size() -> tuple[int, int]:
-    with suppress(OSError):
-        size = os.get_terminal_size(sys.stdout.fileno())
-        if size.columns:
-            return size.columns, size.lines
-    return 80, 24

@@ -1,4 +1,4 @@
-"""Service kinds of naq itself, each in processes or on the supervisor's loop."""
+"""``type = "worker"`` and ``type = "scheduler"``: in processes, or on the supervisor's loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from naq.base.text import uses_port
-from naq.services.values import AT_LEAST_ONE, BIND, LISTEN, QUEUE
+from naq.services.tasks import importable, until_stopped
+from naq.services.values import AT_LEAST_ONE, LISTEN, QUEUE
 from naq.supervisor.kinds.kind import Kind, Launch, PauseSignals
 from naq.supervisor.kinds.schema import Choice, Key, ListOf
 from naq.supervisor.kinds.values import BOOLEAN, DURATION, TEXT
@@ -20,16 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from naq.schedules.scheduler import Scheduler
-    from naq.supervisor.kinds.kind import Project, ReplicaContext, TaskStatus
+    from naq.supervisor.kinds.kind import ReplicaContext, TaskStatus
     from naq.supervisor.model.spec import ServiceSpec
     from naq.worker.worker import Worker
 
-__all__ = ["DashboardKind", "SchedulerKind", "WorkerKind"]
+__all__ = ["SchedulerKind", "WorkerKind"]
 
-DASHBOARD_PORT = 8080
 _METRICS = Key(
     type=LISTEN,
-    doc="where to answer /healthz, /readyz and /metrics: host:port; {port} is the replica's",
+    doc="where to serve /healthz, /readyz and /metrics: host:port; {port} is the replica's",
 )
 
 
@@ -57,7 +57,7 @@ class WorkerKind(Kind):
 
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
-        """Each replica needs a place of its own for its metrics."""
+        """Each replica needs an address of its own for its metrics."""
         return _check_metrics(service)
 
     def launch(self, replica: ReplicaContext) -> Launch:
@@ -83,9 +83,7 @@ class WorkerKind(Kind):
         from naq.worker.worker import Worker
 
         options = replica.service.options
-        directory = str(replica.cwd)
-        if directory not in sys.path:
-            sys.path.insert(0, directory)
+        importable(replica.cwd)
         for module in options["import"]:
             import_module(module)
         worker = Worker(
@@ -106,7 +104,7 @@ class WorkerKind(Kind):
                 await replica.paused.wait(on=False)
                 worker.resume()
 
-        await _until_stopped(
+        await until_stopped(
             replica,
             partial(worker.run, task_status=task_status),
             worker.stop,
@@ -116,7 +114,7 @@ class WorkerKind(Kind):
 
 
 class SchedulerKind(Kind):
-    """``type = "scheduler"``: as many as one likes, in processes or on the supervisor's loop."""
+    """``type = "scheduler"``: any number of them, in processes or on the supervisor's loop."""
 
     name: ClassVar[str] = "scheduler"
     runs: ClassVar[tuple[Run, ...]] = (Run.PROCESS, Run.TASK)
@@ -127,14 +125,14 @@ class SchedulerKind(Kind):
         "backend": Key(
             type=Choice("asyncio", "trio"), default="asyncio", doc="event loop of the process"
         ),
-        "ha": Key(type=BOOLEAN, default=True, doc="share that looking with other schedulers"),
+        "ha": Key(type=BOOLEAN, default=True, doc="take turns with other schedulers"),
         "metrics": _METRICS,
     }
     defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
 
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
-        """Looking for missed runs all the time would be no better than polling."""
+        """Looking for missed runs more often than every second would be polling."""
         if service.options["poll_interval"] < 1:
             yield "poll_interval", "must be one second or more"
         yield from _check_metrics(service)
@@ -164,94 +162,12 @@ class SchedulerKind(Kind):
             enable_ha=options["ha"],
             settings=Settings.from_env(replica.env),
         )
-        await _until_stopped(
+        await until_stopped(
             replica,
             partial(scheduler.run, task_status=task_status),
             scheduler.stop,
             monitor=_monitor(replica, scheduler),
         )
-
-
-class DashboardKind(Kind):
-    """``type = "dashboard"``: on the supervisor's loop, or in a process."""
-
-    name: ClassVar[str] = "dashboard"
-    _port: int
-    runs: ClassVar[tuple[Run, ...]] = (Run.TASK, Run.PROCESS)
-    keys: ClassVar[Mapping[str, Key]] = {
-        "bind": Key(
-            type=BIND,
-            doc="where it listens; default: 127.0.0.1:8080, or another port if that is taken",
-        ),
-        "token": Key(type=TEXT, doc="what one logs in with; default: NAQ_DASHBOARD_TOKEN, or made"),
-        "proxy_header": Key(type=TEXT, doc="header in which a reverse proxy names who it let in"),
-        "readonly": Key(type=BOOLEAN, default=False, doc="show only"),
-    }
-    defaults: ClassVar[Mapping[str, Any]] = {"ready": "notify"}
-
-    @classmethod
-    def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
-        """Several on one address would be one too many."""
-        bind = service.options["bind"]
-        if service.replicas != 1 and (bind is None or bind[1] != 0):
-            yield "replicas", "must be 1: they would listen at the same port"
-
-    def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:  # noqa: ARG002
-        """Choose a port, once, so that a restart does not move what people look at."""
-        from naq.base.local import free_port, is_free
-
-        if not hasattr(self, "_port") and any(s.options["bind"] is None for s in services.values()):
-            self._port = DASHBOARD_PORT if is_free(DASHBOARD_PORT) else free_port()
-
-    def _place(self, replica: ReplicaContext) -> tuple[str, int]:
-        bind: tuple[str, int] | None = replica.service.options["bind"]
-        return ("127.0.0.1", self._port) if bind is None else bind
-
-    def launch(self, replica: ReplicaContext) -> Launch:
-        """Run ``naq dashboard``."""
-        options = replica.service.options
-        host, port = self._place(replica)
-        words = [sys.executable, "-m", "naq", "dashboard", "--host", host, "--port", str(port)]
-        env: dict[str, str | None] = {}
-        if options["token"]:
-            env["NAQ_DASHBOARD_TOKEN"] = options["token"]  # not for everybody who runs ps
-        if options["proxy_header"]:
-            words += ["--proxy-header", options["proxy_header"]]
-        if options["readonly"]:
-            words.append("--readonly")
-        return Launch(argv=tuple(words), env=env, lifeline=True)
-
-    async def run(  # noqa: ASYNC128 - the dashboard calls started()
-        self, replica: ReplicaContext, *, task_status: TaskStatus
-    ) -> None:
-        """Serve it here, on Trio."""
-        import trio
-
-        # A web framework takes a while to import; meanwhile the loop has to supervise.
-        await trio.to_thread.run_sync(import_module, "naq.dashboard.serve")
-        from naq.dashboard.serve import Dashboard
-        from naq.settings import Settings
-
-        options = replica.service.options
-        host, port = self._place(replica)
-        dashboard = Dashboard(
-            host=host,
-            port=port,
-            token=options["token"] or replica.env.get("NAQ_DASHBOARD_TOKEN") or None,
-            proxy_header=options["proxy_header"],
-            readonly=options["readonly"],
-            settings=Settings.from_env(replica.env),
-            directory=replica.project.directory,
-            project=replica.project.name,
-        )
-
-        class Ready:
-            def started(self, value: object = None, /) -> None:
-                task_status.started(value)
-                if dashboard.generated:
-                    replica.say(f"log in: {dashboard.login_url}")
-
-        await _until_stopped(replica, partial(dashboard.run, task_status=Ready()), dashboard.stop)
 
 
 def _check_metrics(service: ServiceSpec) -> Iterable[tuple[str, str]]:
@@ -282,43 +198,13 @@ def _monitor(
 
 
 def _drain_timeout(service: ServiceSpec) -> float:
-    """Seconds jobs get to finish; what is left of ``stop_timeout`` is for handing back the rest."""
+    """Return the seconds that jobs get to finish.
+
+    The rest of ``stop_timeout`` is for handing back those that do not.
+    """
     return max(service.stop_timeout / 2, service.stop_timeout - 7.0)
 
 
 def _worker_name(replica: ReplicaContext) -> str:
-    """Return a name that tells people which replica it is, and is not another run's."""
+    """Return a name that tells which replica it is, and that no other run has."""
     return f"{replica.name}-{socket.gethostname()[:20]}-{secrets.token_hex(2)}"
-
-
-async def _until_stopped(
-    replica: ReplicaContext,
-    run: Callable[[], Awaitable[None]],
-    stop: Callable[[], None],
-    *beside: Callable[[], Awaitable[None]],
-    monitor: Callable[..., Awaitable[None]] | None = None,
-) -> None:
-    """Run something on the supervisor's loop, and ``stop`` it when its replica is stopped.
-
-    Args:
-        replica: whose it is.
-        run: runs it to its end.
-        stop: asks it to end.
-        beside: tasks for as long as it runs.
-        monitor: one more such task, which listens before the thing itself begins.
-    """
-    import trio
-
-    stopping = replica.stopping()
-
-    async def obey() -> None:
-        await stopping.wait()
-        stop()
-
-    async with trio.open_nursery() as nursery:
-        for task in (obey, *beside):
-            nursery.start_soon(task)
-        if monitor is not None:
-            await nursery.start(monitor)
-        await run()
-        nursery.cancel_scope.cancel()
