@@ -21,7 +21,7 @@ def test_usr1_opens_log_files_anew_and_usr2_shows_what_is_going_on(up, tmp_path)
     until(lambda: log.exists() and "opened anew" in log.read_text())
     running.signal(signal.SIGUSR2)
     running.wait(r"naq \|   web.1 READY pid \d+")
-    running.wait(r"naq \| .*naq owner web.1 at bell.py")
+    running.wait(r"naq \| .*naq owner web.1 at board.py")
 
 
 def test_systemd_is_told(up, tmp_path):

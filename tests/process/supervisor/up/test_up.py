@@ -296,8 +296,8 @@ def test_inherited_ignored_signals_do_not_matter(up):
 def test_a_task_that_cannot_be_cancelled_does_not_keep_the_process(up, tmp_path):
     (tmp_path / "stubborn_task.py").write_text(
         "import trio\n"
-        "from naq.supervisor import tasks\n"
-        "tasks.CANCEL_WAIT = 0.1\n"
+        "from naq.supervisor.process import task\n"
+        "task.CANCEL_WAIT = 0.1\n"
         "async def serve(ctx, *, task_status):\n"
         "    task_status.started()\n"
         "    with trio.CancelScope(shield=True): await trio.sleep_forever()\n"
