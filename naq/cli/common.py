@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from naq.base.text import duration
 from naq.exceptions import ConfigurationError, EnvironmentProblemError
-from naq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
     from cyclopts import Token
 
     from naq.nats.connection import Connection
+    from naq.settings import Settings
 
 __all__ = ["Common", "Duration", "Flag", "Json", "run", "settings"]
 
@@ -28,6 +26,8 @@ Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSO
 
 
 def _read_duration(_: Any, tokens: Sequence[Token]) -> float:
+    from naq.base.text import duration
+
     return duration(tokens[0].value)
 
 
@@ -60,6 +60,8 @@ def settings() -> Settings:
     Raises:
         EnvironmentProblemError: with all that is wrong with them.
     """
+    from naq.settings import Settings
+
     try:
         return Settings.from_env()
     except ConfigurationError as exc:
@@ -85,6 +87,8 @@ def run(common: Common | None, function: Callable[[Connection], Awaitable[T]]) -
 
 def _quiet(level: str | None) -> None:
     """Show naq's log on stderr only on request; errors are reported in one line anyway."""
+    import logging
+
     if level is None:
         logging.getLogger("naq").addHandler(logging.NullHandler())
         logging.getLogger("nats").addHandler(logging.NullHandler())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from naq.base.exits import Exit
-from naq.cli import render
+from naq.cli import common, render
 from naq.exceptions import ConfigurationError, EnvironmentProblemError, SupervisorError
 
 if TYPE_CHECKING:
