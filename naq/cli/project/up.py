@@ -45,13 +45,14 @@ def up(
     """Run the services of FILE until they are done or stopped.
 
     Ctrl-C or SIGTERM stops them in order; a second one skips the grace, a third kills everything.
-    Where there is no supervisor.toml and none is named: a NATS server and a worker on `default`.
+    Without a supervisor.toml, and none named: a NATS server, a worker on `default`, a scheduler
+    and the dashboard.
 
     Args:
         file: A supervisor file.
         services: Only these, and what they depend on. Default: all.
         detach: Run in the background; return as soon as it answers. `naq logs -f` shows its output.
-        wait: Detach, and return when every service is ready; 1 if one will not be.
+        wait: Detach, and return when every service is ready; 1 if one never will be.
         timeout: How long --wait waits, such as 90s. Default: as long as it takes.
         profile: Services of this profile, instead of those the file names.
         no_deps: Do not start what SERVICES depend on, and do not wait for it.
@@ -59,9 +60,9 @@ def up(
         set_: KEY=VALUE, such as services.web.replicas=2, as if the file said so.
         env_file: One more file with variables for all services.
         exit_on: End with the exit code of this service when it has ended.
-        dry_run: Say what would be started, and start nothing.
-        log_format: Of lines on standard output; text and json also switch the live status off.
-        log_level: Of naq's own lines. Default: as the file says.
+        dry_run: Print what would be started, and start nothing.
+        log_format: Format of lines on standard output; text and json switch the status bar off.
+        log_level: Level of naq's own lines. Default: as the file says.
 
     Returns:
         0 after an orderly stop; the exit code of a critical service; 73 already running;
@@ -79,7 +80,7 @@ def up(
     if exit_on is not None and exit_on not in topology.services:
         raise SupervisorError(f"--exit-on: no service {exit_on!r}", exit_code=Exit.NOT_FOUND)
     if dry_run:
-        return _tell(topology)
+        return _print_order(topology)
     if detach or wait:
         from naq.supervisor.up.background import run_detached
 
@@ -100,7 +101,7 @@ def run(topology: Topology, how: Recipe, *, exit_on: str | None = None) -> int:
 
 
 def _hear_services() -> None:
-    """Let what services on the supervisor's own loop log become lines of theirs."""
+    """Make what services on the supervisor's own loop log lines of their own."""
     import logging
 
     from naq.cli.common import settings
@@ -125,7 +126,7 @@ def _settings(
     log_format: str | None,
     log_level: str | None,
 ) -> tuple[tuple[tuple[str, ...], object], ...]:
-    """Return what the options lay over the file."""
+    """Return the keys of the file that options override."""
     from naq.supervisor.config.recipe import setting
 
     found: list[tuple[tuple[str, ...], object]] = [setting(text) for text in given]
@@ -138,8 +139,8 @@ def _settings(
     return tuple(found)
 
 
-def _tell(topology: Topology) -> int:
-    """Say in which order what would be started."""
+def _print_order(topology: Topology) -> int:
+    """Print what would be started, in order."""
     from naq.supervisor.model import graph
 
     number = 0

@@ -1,4 +1,4 @@
-"""The keys of a supervisor file: one line each, from which reading, defaults and schema are made.
+"""The keys of a supervisor file, one line each: reading, defaults and schema are made from them.
 
 :data:`SERVICE` are the keys every service has; a kind adds its own (``Kind.keys``).
 """
@@ -70,7 +70,7 @@ _LIMITS = Table(
 )
 _ROTATE_TABLE = Table(
     {
-        "max_size": live(SIZE, 50 * 2**20, "size at which a file is put aside"),
+        "max_size": live(SIZE, 50 * 2**20, "size at which a file is rotated"),
         "keep": live(COUNT, 5, "how many old files are kept"),
         "max_age": live(POSITIVE_DURATION, None, "older ones are removed"),
         "compress": live(BOOLEAN, True, "gzip them"),
@@ -80,8 +80,8 @@ _ROTATE_TABLE = Table(
 _ROTATE = Either(_ROTATE_TABLE, lambda value: {"max_size": value}, SIZE.schema, optional=True)
 _LOG_FILE = Table(
     {
-        "file": live(TEXT, None, "where its lines are written besides; relative to the file"),
-        "rotate": live(_ROTATE, None, "when that is put aside; default: as the project says"),
+        "file": live(TEXT, None, "another place for its lines, relative to the supervisor file"),
+        "rotate": live(_ROTATE, None, "when that is rotated; default: as the project says"),
     },
     build=LogFile,
 )
@@ -101,15 +101,15 @@ SERVICE: Mapping[str, Key] = {
     "type": key(TEXT, "command", "kind of service"),
     "run": key(_RUN, None, "a process of its own, or a task in the supervisor"),
     "replicas": key(COUNT, 1, "how many of it run", Apply.SCALE),
-    "depends_on": key(DEPENDS_ON, (), "what must be there first", Apply.GRAPH),
+    "depends_on": key(DEPENDS_ON, (), "what must be ready first", Apply.GRAPH),
     "restart": live(RESTART, None, "when to start it again"),
     "env": key(_ENV, MappingProxyType({}), "environment variables; false unsets one"),
-    "env_file": key(ListOf(TEXT), (), "files with variables; with a ? in front it may be missing"),
+    "env_file": key(ListOf(TEXT), (), "files with variables; a ? in front: may be missing"),
     "stdin": key(TEXT, "null", "a file it reads on standard input; null: nothing"),
     "cwd": key(TEXT, ".", "directory to run in, relative to the file"),
     "port": key(PORT, None, "of the first replica; {port} in texts"),
-    "user": key(USER, None, "who it runs as; only for root"),
-    "group": key(GROUP, None, "with which group; default: the user's"),
+    "user": key(USER, None, "the user it runs as; only for root"),
+    "group": key(GROUP, None, "the group it runs as; default: the user's"),
     "umask": key(UMASK, None, "mode bits its new files do not get"),
     "stop": live(_STOP, None, "stop_signal, stop_timeout and stop_pre as one table"),
     "stop_signal": live(SIGNAL, 15, "how to ask it to stop"),
@@ -123,14 +123,14 @@ SERVICE: Mapping[str, Key] = {
     "fatal_exit_codes": live(EXIT_CODES, (78,), "exit codes after which a restart is pointless"),
     "oneshot": key(BOOLEAN, False, "runs once, to its end"),
     "rerun": live(BOOLEAN, False, "if it has completed, a restart of its group runs it again"),
-    "disabled": live(BOOLEAN, False, "not started before somebody asks for it"),
-    "profiles": live(ListOf(TEXT), (), "those it belongs to; default: all"),
+    "disabled": live(BOOLEAN, False, "not started until asked for"),
+    "profiles": live(ListOf(TEXT), (), "profiles it belongs to; default: all"),
     "ready": live(READY, None, "how to tell that it is ready"),
     "live": live(LIVE, None, "how to tell that it is alive; if not, it is restarted"),
     "watchdog": key(WATCHDOG, None, "how long it may be silent"),
     "limits": key(_LIMITS, None, "what it may use"),
     "rolling": live(ROLLING, None, "how replicas are replaced"),
-    "logging": live(_LOG_FILE, None, "where its lines go besides"),
+    "logging": live(_LOG_FILE, None, "where else its lines go"),
 }
 
 PROJECT = Table(
@@ -150,7 +150,7 @@ PROJECT = Table(
 
 
 def _not_yet(value: object) -> bool:
-    """Take the only value there is so far."""
+    """Allow the only value so far."""
     if value is False:
         return False
     raise Invalid("control over NATS does not exist yet; take the key out or set it to false")
@@ -168,16 +168,16 @@ LOGGING = Table(
     {
         "format": live(Choice("auto", "text", "json"), "auto", "of lines on standard output"),
         "level": live(Choice("debug", "info", "warning", "error"), "info", "of naq's own lines"),
-        "on_slow_sink": live(Choice("drop"), "drop", "lines that are not taken are counted"),
+        "on_slow_sink": live(Choice("drop"), "drop", "what to do with lines without room"),
         "buffer": live(_between(0, 1_000_000), 2000, "lines kept per replica"),
         "max_line": live(SIZE, 16 * 1024, "longer lines are cut"),
         "dir": live(TEXT, None, "directory with a file per replica"),
-        "rotate": live(_ROTATE_TABLE, None, "when such files are put aside"),
+        "rotate": live(_ROTATE_TABLE, None, "when such files are rotated"),
     },
     build=Logging,
 )
 
-#: What a hook may be for: a state that a replica has reached, or the whole project.
+#: When a hook may run: when a replica has reached a state, or the project is ready.
 HOOK_NAMES = (
     "on_ready",
     "on_unready",

@@ -1,6 +1,6 @@
 """From ``supervisor.toml`` to a topology, or to all its problems.
 
-Every table is parsed first, then merged, then completed; ``services`` does so for services.
+Every table is parsed, then merged, then completed; ``services.py`` does so for services.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def parse(
 def _with_implied(
     written: Any, kind: type[Kind], document: Mapping[str, Any], directory: Path, where: Where
 ) -> Any:
-    """Return the services with the one that comes of a kind's own table."""
+    """Return the services with the one that a kind's own table becomes."""
     table, type_ = kind.table, kind.table_type
     assert table is not None
     assert type_ is not None
@@ -164,8 +164,8 @@ def select(topology: Topology, names: Iterable[str], *, dependencies: bool = Tru
     Args:
         topology: all services.
         names: of services.
-        dependencies: whether what they depend on is active as well; if not, they do not wait for
-            it either.
+        dependencies: whether what they depend on is active as well; otherwise they do not wait
+            for it either.
 
     Raises:
         SupervisorError: there is no such service, exit code 66.
@@ -180,21 +180,18 @@ def select(topology: Topology, names: Iterable[str], *, dependencies: bool = Tru
     if dependencies:
         if not wanted:
             return topology
-        return replace(topology, active=frozenset(graph.closure(_graph(topology), wanted)))
-    active = frozenset(wanted) or topology.active or frozenset(topology.services)
+        active = graph.closure(graph.edges(topology.services), wanted)
+        return replace(topology, active=frozenset(active))
+    chosen = frozenset(wanted) or topology.active or frozenset(topology.services)
     services = {
-        name: replace(spec, depends_on=tuple(e for e in spec.depends_on if e.service in active))
+        name: replace(spec, depends_on=tuple(e for e in spec.depends_on if e.service in chosen))
         for name, spec in topology.services.items()
     }
-    return replace(topology, active=active, services=MappingProxyType(services))
-
-
-def _graph(topology: Topology) -> dict[str, tuple[str, ...]]:
-    return graph.edges(topology.services)
+    return replace(topology, active=chosen, services=MappingProxyType(services))
 
 
 def _activate(topology: Topology, profiles: tuple[str, ...]) -> Topology:
-    """Find out which services are started: by profile, and what those depend on."""
+    """Choose the services that are started: those of a profile, and what they depend on."""
     services = topology.services
     known = {p for spec in services.values() for p in spec.profiles} | set(topology.profiles)
     for profile in profiles:
@@ -209,7 +206,7 @@ def _activate(topology: Topology, profiles: tuple[str, ...]) -> Topology:
         for name, spec in services.items()
         if not spec.disabled and (not spec.profiles or set(spec.profiles) & set(current))
     ]
-    active = frozenset(graph.closure(_graph(topology), meant))
+    active = frozenset(graph.closure(graph.edges(topology.services), meant))
     return replace(topology, profiles=current, active=active)
 
 
@@ -243,15 +240,15 @@ TOP = Table(
     {
         "version": Key(type=Scalar(_version, {"const": _VERSION}), doc="of this format"),
         "project": Key(type=PROJECT, doc="the project as a whole"),
-        "control": Key(type=CONTROL, doc="how it is asked and told"),
+        "control": Key(type=CONTROL, doc="the control socket"),
         "logging": Key(type=LOGGING, doc="what happens to output"),
         "defaults": Key(type=Table(SERVICE), doc="defaults of all services"),
-        "groups": Key(type=GROUPS, doc="services that share their fate"),
+        "groups": Key(type=GROUPS, doc="services that are restarted together"),
         "hooks": Key(type=HOOKS, doc="commands to run when something happens"),
     }
 )
 
 
 def _project_name(directory: Path) -> str:
-    """Make a name of the directory's, with what a name may not have replaced."""
+    """Make a project's name of the directory's, without what a name may not have."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", directory.name).strip("-_")[:63] or "project"

@@ -1,4 +1,4 @@
-"""How a topology was asked for, so that it can be asked for again: the file and what changes it."""
+"""How a topology was asked for, so that it can be read again: the file and what overrides it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["Recipe", "setting"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What ``naq up`` was told.
+    """What ``naq up`` was asked to run.
 
     Attributes:
         file: the supervisor file, absolute; None: ``document``.
-        document: what runs where there is no file.
+        document: what to run where there is no file.
         settings: paths of keys and values that are laid over the file.
         env_files: more files with variables for the whole project.
         profiles: active ones, instead of those in the file.
         services: only these.
-        dependencies: and what they depend on.
+        dependencies: also what they depend on.
     """
 
     file: Path | None
@@ -101,6 +101,6 @@ def _lay(document: dict[str, Any], path: tuple[str, ...], value: object) -> None
     for key in path[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise ConfigurationError(f"--set {'.'.join(path)}: {key} is no table")
+            raise ConfigurationError(f"--set {'.'.join(path)}: {key} is not a table")
         table = inner
     table[path[-1]] = value

@@ -1,4 +1,4 @@
-"""From the ``[services]`` table to service specs: the tables a service is made of, in order.
+"""From the ``[services]`` table to service specs: the tables that make up a service, in order.
 
 Lowest first: defaults of its type, ``[defaults]``, what a oneshot implies, what it ``extends`` (the
 farthest base first), its own table. Tables merge by key; lists and single values replace.
@@ -33,7 +33,7 @@ __all__ = ["NAME", "read_services"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
-# Below what it extends these hold for a service that runs once: three tries, then it has failed.
+# A service that runs once has these below what it extends: three tries, then it has failed.
 _ONESHOT = Partial(
     restart=Partial(policy=Policy.ON_FAILURE, max_restarts=3, on_exhausted=OnExhausted.FAIL)
 )
@@ -48,7 +48,7 @@ _NOT_YET = {
 def read_services(
     written: object, defaults: Mapping[str, Any], kinds: Kinds, where: Where
 ) -> dict[str, ServiceSpec]:
-    """Read all services. What has problems gets its default, so that the rest can be read.
+    """Read all services. A key with problems gets its default, so that the rest can be read.
 
     Args:
         written: the table ``[services]``.

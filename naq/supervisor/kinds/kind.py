@@ -1,8 +1,8 @@
-"""What a type of service has to tell the supervisor about itself.
+"""A type of service: what it tells the supervisor, and what it is given.
 
-The supervisor knows how to start, watch and stop; a :class:`Kind` knows what. ``naq/services.py``
-has the table of kinds that supervisor.toml may name; a program that uses :class:`Supervisor` itself
-may pass others.
+The supervisor knows how to start, watch and stop; a :class:`Kind` knows what. :mod:`naq.services`
+has the table of kinds that supervisor.toml may name; a program that uses ``Supervisor`` itself may
+pass others.
 """
 
 from __future__ import annotations
@@ -180,9 +180,9 @@ class Launch:
         ready: waits until the service is ready, where the file does not say how to tell. May raise
             :class:`OSError` or :class:`~naq.exceptions.NaqException`: the start has failed then.
         lifeline: the program ends by itself when the descriptor named by ``NAQ_LIFELINE_FD`` comes
-            to its end (:func:`naq.supervisor.notify.lifeline_lost`), so nobody else has to ask it
-            to when the supervisor is gone.
-        reword: makes another line of each line the program prints, or None to leave it out.
+            to its end (:func:`naq.supervisor.notify.lifeline_lost`), so the guardian need not stop
+            it when the supervisor is gone.
+        reword: replaces each line that the program prints, or drops it by returning None.
     """
 
     argv: tuple[str, ...]
@@ -208,10 +208,10 @@ class Kind:
         runs: allowed values of ``run``; the first one is the default.
         keys: the kind's own keys, in the same form as the common ones.
         defaults: common keys in the form of the file, below ``[defaults]``.
-        last: others stand on it: it is stopped after all services it does not itself depend on.
+        last: other services rely on it: it is stopped after all those it does not depend on.
         single: there may be only one service of it.
-        table: name of a table of the file that is for this kind; one service of it comes of that,
-            by the same name.
+        table: name of a table of the file that is for this kind, and becomes one service of the
+            same name.
         table_type: what that table may hold.
         tells_ready: it knows when its services are ready where the file says nothing.
         pauses: ``naq pause`` means something to it: a process gets these signals, a task looks at
@@ -242,10 +242,10 @@ class Kind:
         services: Mapping[str, Any],  # noqa: ARG003
         directory: Path,  # noqa: ARG003
     ) -> Mapping[str, Any] | None:
-        """Return the service that comes of :attr:`table`, as it would be written; None for none.
+        """Return the service that :attr:`table` becomes, as it would be written; None: no service.
 
         Args:
-            entries: the table; what it would be if it were empty, where it is not there.
+            entries: the table; an empty one where there is none.
             services: the written table of services.
             directory: the project's.
         """
@@ -253,7 +253,7 @@ class Kind:
 
     @classmethod
     def check(cls, service: ServiceSpec) -> Iterable[tuple[str, str]]:
-        """Yield ``(key, problem)`` for what no single key can know, such as a missing command."""
+        """Yield ``(key, problem)`` for what no single key can tell, such as a missing command."""
         _ = service
         return ()
 

@@ -1,14 +1,14 @@
-"""How a table of a supervisor file is described: its keys, and what each may hold.
+"""How the tables of a supervisor file are described: their keys, and what each may hold.
 
 A table is a mapping of names to :class:`Key`. Everything that has to know the keys reads that
 mapping and nothing else: the reader (types, unknown keys, defaults), the merge of ``[defaults]``
 into a service, the JSON Schema for editors, and the smallest change a reload may make. So a key is
-added in one line, and none of them can forget it.
+added in one line, and nothing can forget it.
 
 Reading has two halves. :meth:`Type.parse` checks what is written and gives plain values; a table
-becomes a :class:`Partial` with the keys that are there. Partials are merged
-(:func:`merge`), and only then :meth:`Type.finish` adds the defaults and builds the value, so that a
-default never hides what a lower layer said.
+becomes a :class:`Partial` with the keys that are there. Partials are merged (:func:`merge`), and
+only then :meth:`Type.finish` adds the defaults and builds the value, so that a default never hides
+what a lower layer says.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Apply(StrEnum):
 
 
 class Invalid(ValueError):  # noqa: N818 - a verdict about a value, caught one call up
-    """What is written here cannot be used; the text says what is expected."""
+    """What is written cannot be used; the text says what is expected."""
 
 
 class Partial(dict[str, Any]):
@@ -88,7 +88,7 @@ class Where:
         )
 
 
-# What TOML lets stand without quotes, so that the problem names the key as the file does.
+# What TOML allows without quotes, so that a problem names the key as the file does.
 _BARE = re.compile(r"[A-Za-z0-9_-]+(\[\d+\])?")
 
 
@@ -115,7 +115,7 @@ class Type(ABC):
         """
 
     def finish(self, value: Any) -> Any:
-        """Complete a merged value; most are complete as they are."""
+        """Complete a merged value; most are complete already."""
         return value
 
 
@@ -221,7 +221,7 @@ class EachKey(Type):
 
 
 class Either(Type):
-    """A short form or the full one: what ``short`` makes of a non-table is read as that table."""
+    """A table, or a short form of it, which ``short`` turns into the table that it stands for."""
 
     def __init__(
         self,
@@ -274,7 +274,7 @@ class Table(Type):
         }
 
     def parse(self, value: object, where: Where) -> Partial:
-        """Return what the table says, each key by its own type; raise with all problems."""
+        """Return what the table says, each key read by its own type; report all problems."""
         partial = Partial()
         for name, item in _table(value).items():
             key = self.keys.get(name)
@@ -312,7 +312,7 @@ def _spread(partial: Partial, parsed: Mapping[str, Any], prefix: str, where: Whe
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Partial:
-    """Lay tables over each other, the last one on top: tables merge by key, all else replaces."""
+    """Lay tables over each other, the last one on top: tables merge by key, others replace."""
     merged = Partial()
     for layer in layers:
         for name, value in layer.items():

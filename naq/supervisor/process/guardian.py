@@ -1,8 +1,8 @@
-"""Stops what a supervisor that was killed has left behind.
+"""The guardian: a program that stops what a killed supervisor has left behind.
 
 Run as a program, in a session of its own, with three arguments: a descriptor, the state file and
 the id of the run. It waits for the end of file on the descriptor, which comes when the supervisor
-is gone, however it went; then it stops everything that still belongs to the run, and ends. After an
+is gone, in whatever way; then it stops everything that still belongs to the run, and ends. After an
 orderly stop it finds nothing.
 
 What belongs to a run: the groups of the processes in the state file (number and start time must
@@ -10,11 +10,11 @@ match, and the machine must not have been booted since), and every process that 
 its environment. The second finds what left its group, and what was started in the moment before the
 kill. On systems without /proc only the first is possible.
 
-The rule for each is its service's: its stop signal (none for programs that see by themselves that
-the supervisor is gone; a second request would make them hurry), its stop timeout, then KILL.
+Each is stopped as its service says: its stop signal (none for programs that notice by themselves
+that the supervisor is gone; a second request would make them hurry), its stop timeout, then KILL.
 
-Only the standard library, and little of it: there is one such process per supervisor, it is started
-with ``python -I -S``, and it must not depend on anything that could be broken.
+It uses only the standard library, and little of it: every supervisor has one, started with
+``python -I -S``, and it must not depend on anything that could be broken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 _MARKER = b"NAQ_SUPERVISED="
 _MAX_GRACE = 60.0  # whatever stop_timeout says: nobody waits for us, but a next start may
-STRAY_GRACE = 2.0  # for what belongs to no replica of the state file: its service is gone
+STRAY_GRACE = 2.0  # for what belongs to no replica in the state file: its service is gone
 _GIVE_UP = 10.0  # after the last KILL
 
 # How long an exec may take after it has closed descriptors, seconds.
@@ -78,16 +78,16 @@ def read_state(path: str) -> dict[str, Any] | None:
 
 
 def boot_id() -> str:
-    """Return what differs between two boots of this machine; empty where there is no such thing."""
+    """Return a text that changes with every boot of this machine; empty where there is none."""
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:  # noqa: PTH123
         return file.read().strip()
     return ""
 
 
 def start_time(pid: int) -> str:
-    """Return when ``pid`` was started, in the system's own terms; empty if it is not there.
+    """Return when ``pid`` was started, as the system writes it; empty if it does not run.
 
-    Together with the number it names a process for as long as the machine runs.
+    Together with the number it identifies a process until the next boot.
     """
     for row in _table([pid]):
         if row.pid == pid:
@@ -131,7 +131,7 @@ def find(run_id: str, replicas: Iterable[Mapping[str, Any]]) -> list[Found]:
 
 
 def stop(look: Callable[[], list[Found]]) -> None:
-    """Stop what ``look`` finds until it finds nothing: ask, wait, kill. Blocks, not for ever."""
+    """Stop what ``look`` finds until it finds nothing: ask, wait, kill. Blocks, but not forever."""
     start = time.monotonic()
     kill_at: dict[int, float] = {}
     while found := look():

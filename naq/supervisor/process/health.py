@@ -1,13 +1,13 @@
-"""How a run is: ready, alive, silent for too long.
+"""The health of a run: whether it is ready, alive, or silent for too long.
 
-A check is prepared before the process exists, because the first thing a quick program does may be
-what it waits for: a line of log, a datagram. It has up to three parts, each a task only where there
-is something to do:
+Checks are prepared before the process exists, because the first thing a quick program does may be
+what a check waits for: a line of output, a datagram. There are up to three parts, each a task only
+where there is something to do:
 
-* what the program says itself, through a notify socket. Somebody must read that for as long as the
-  program runs, or it would block; the watchdog is a deadline on the same task;
-* the **readiness** probe, tried until it succeeds, and every now and then afterwards. What it finds
-  then makes a replica UNREADY or READY again and nothing else;
+* what the program says itself, through a notify socket. It must be read for as long as the program
+  runs, or the program would block; the watchdog is a deadline on the same task;
+* the **readiness** probe, tried until it succeeds, and periodically afterwards. What it finds then
+  only makes a replica UNREADY or READY again;
 * the **liveness** probe, which begins at READY and whose failure ends the run.
 """
 
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from naq.supervisor.model.causes import Cause, CauseKind
-from naq.supervisor.process import probes as _probes
 from naq.supervisor.process.notify_socket import NotifySocket
+from naq.supervisor.process.probes import look, probe_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -48,7 +48,7 @@ _SHORTEST_EXEC = 1.0  # a command once it has succeeded: each costs a process
 
 
 class Reporter(Protocol):
-    """Takes what is found out about a run."""
+    """Is told what is found out about a run."""
 
     def ready(self) -> None:
         """It is ready, or ready again."""
@@ -57,10 +57,10 @@ class Reporter(Protocol):
         """It is not ready any more."""
 
     def fault(self, cause: Cause) -> None:
-        """It must not go on."""
+        """It must be ended."""
 
     def status(self, text: str) -> None:
-        """It described itself."""
+        """It has described its state in words."""
 
     def extend(self, seconds: float) -> None:
         """It asks for more time to start or to stop, from now on."""
@@ -71,7 +71,7 @@ class Health:
 
     Attributes:
         env: what the process must have in its environment for this.
-        waits: whether there is anything to wait for until it is ready.
+        waits: whether it takes something to be ready.
         has_work: whether :meth:`run` has anything to do.
     """
 
@@ -95,7 +95,7 @@ class Health:
             replica: fills in templates; gives environment and directory of a command.
             source: where the replica's lines come from.
             notify_path: where a notify socket may be made.
-            uid: who the program runs as, if it is somebody else.
+            uid: the user that the program runs as, if it is another one.
 
         Raises:
             OSError: the socket cannot be made.
@@ -148,13 +148,13 @@ class Health:
         self._stack.close()
 
     def started(self) -> None:
-        """Take note that it is ready: liveness and watchdog begin."""
+        """Begin with liveness and watchdog: the run is ready."""
         self._is_ready.set()
         if self._listener is not None:
             self._listener.arm()
 
     async def run(self, reporter: Reporter) -> None:
-        """Report until cancelled, or until there is nothing left to find out.
+        """Report until cancelled, or until nothing is left to check.
 
         Raises:
             OSError, NaqException: a kind's own way to wait has failed.
@@ -177,7 +177,7 @@ class Health:
     async def monitor(
         self, ready: Readiness | None, live: Readiness | None, reporter: Reporter, *, is_ready: bool
     ) -> None:
-        """Watch a run that is up with other probes than it was started with."""
+        """Check a run that is up with other probes than those it was started with."""
         async with trio.open_nursery() as nursery:
             if ready is not None and _is_probe(ready):
                 nursery.start_soon(
@@ -191,7 +191,7 @@ class Health:
         period = spec.period or _PERIOD_BEFORE
         pause = min(_FIRST_PAUSE, period)
         with self._probing[0]:
-            while not await _probes.look(probe, spec.timeout):
+            while not await look(probe, spec.timeout):
                 await trio.sleep(pause)
                 pause = min(pause * 2, period)
             reporter.ready()
@@ -205,7 +205,7 @@ class Health:
             failures = 0
             while failures < spec.failures:
                 await trio.sleep(_period(spec))
-                alive = await _probes.look(probe, spec.timeout)
+                alive = await look(probe, spec.timeout)
                 if alive is not None:
                     failures = 0 if alive else failures + 1
             message = f"{spec.probe} probe failed {spec.failures} times"
@@ -214,7 +214,7 @@ class Health:
     def _probe(self, spec: Readiness) -> Probe:
         replica = self._replica
         target = tuple(replica.fill(text) for text in spec.target)
-        return _probes.probe_for(spec, target, env=replica.env, cwd=replica.cwd)
+        return probe_for(spec, target, env=replica.env, cwd=replica.cwd)
 
 
 def _is_probe(spec: Readiness | None) -> bool:
@@ -234,11 +234,11 @@ async def _own(wait: Callable[[], Awaitable[object]], reporter: Reporter) -> Non
 async def _keep_looking(
     probe: Probe, spec: Readiness, reporter: Reporter, *, is_ready: bool
 ) -> None:
-    """Probe for ever; report when it changes its mind."""
+    """Probe forever; report when the result changes."""
     failures = 0
     while True:
         await trio.sleep(_period(spec))
-        found = await _probes.look(probe, spec.timeout)
+        found = await look(probe, spec.timeout)
         if found is None:
             continue
         failures = 0 if found else failures + 1
@@ -251,7 +251,7 @@ async def _keep_looking(
 
 
 class _Listener:
-    """Hears what a program says of itself, and that it says nothing."""
+    """Receives what a program says, and notices when it says nothing for too long."""
 
     def __init__(
         self, receiver: NotifySocket, watchdog: Watchdog | None, *, says_ready: bool

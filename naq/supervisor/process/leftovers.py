@@ -1,6 +1,6 @@
-"""If the supervisor dies: what it writes down for that case, who acts on it, and cleaning up later.
+"""In case the supervisor dies: what it writes down, what acts on it, and cleaning up later.
 
-Three things, each for the case that the one before it is not enough:
+Three means, each for the case that the one before is not enough:
 
 * the **lifeline**, a pipe whose write end only the supervisor has. Nothing is ever written to it;
   its end of file means that the supervisor is gone. naq's own programs watch it and stop;
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lifeline", "StateFile", "clean_up_after_previous", "stop_strays"]
 
-# Between two guardians, when one is killed over and over, seconds.
+# Between two guardians, if one after the other is killed, seconds.
 _GUARDIAN_PAUSE = 1.0
 # How much longer than its longest grace a guardian of a previous run may take, seconds.
 _GUARDIAN_EXTRA = 15.0
@@ -90,7 +90,7 @@ class Lifeline:
 
     @property
     def env(self) -> dict[str, str]:
-        """How a program that inherits :attr:`fd` learns of it: number and inode of the pipe.
+        """The variable that tells programs which descriptor to watch: its number and inode.
 
         A program further down may inherit the variable without the descriptor; the inode tells it
         that the number means something else there.
@@ -105,7 +105,7 @@ class Lifeline:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the pipe, so that the guardian stops what is left."""
+        """Close the pipe, so that the guardian stops what is left."""
         os.close(self._writer)
         os.close(self.fd)
 
@@ -156,14 +156,14 @@ class StateFile:
             self._changed.set()
 
     async def keep_written(self, say: Callable[[str], None]) -> None:
-        """Write the file whenever something changed; a full disk is reported, once."""
+        """Write the file whenever something has changed; a failure is reported, once."""
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
             self.save(say)
 
     def save(self, say: Callable[[str], None]) -> None:
-        """Write the file; what is in the way of that is reported once."""
+        """Write the file; a failure is reported, once."""
         try:
             self.write()
             self._failed = False
@@ -194,11 +194,11 @@ class StateFile:
 
 
 async def clean_up_after_previous(path: Path, say: Callable[[str], None]) -> None:
-    """Wait until nothing of a previous run is left; stop it if nobody else does.
+    """Wait until nothing of a previous run is left; stop it unless its guardian does.
 
     Args:
         path: the state file.
-        say: tells a person what is being waited for.
+        say: prints what is being waited for.
     """
     state = guardian.read_state(str(path))
     if state is None:
@@ -222,7 +222,7 @@ async def stop_strays(run_id: str, say: Callable[[str], None], *, hurry: bool) -
 
     Args:
         run_id: the run.
-        say: tells a person.
+        say: prints what is stopped.
         hurry: kill them at once.
     """
     grace = 0.0 if hurry else guardian.STRAY_GRACE

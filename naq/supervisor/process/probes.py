@@ -24,7 +24,7 @@ __all__ = ["look", "probe_for"]
 _CHUNK = 4096
 _LONGEST = 3600.0  # the caller's timeout is what counts
 
-# No descriptor, no memory, no such command: that a probe cannot be made is no reason to restart
+# No descriptor, no memory, no such command: a probe that cannot be made is no reason to restart
 # anything. Kubernetes has the same rule.
 _OUR_FAULT = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOENT, errno.EACCES}

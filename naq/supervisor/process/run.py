@@ -1,4 +1,4 @@
-"""One run of a replica as a process: the process, its output, and what is written down about it."""
+"""One run of a replica as a process: the process, its output, its entry in the state file."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Run(Protocol):
         """Let a grace that has begun end at ``until``, monotonic seconds, at the latest."""
 
     def signal(self, number: int) -> bool:
-        """Send a signal to its process; whether it has one."""
+        """Send a signal to its process; return whether it has one."""
 
     def pause(self, *, on: bool) -> None:
-        """Tell it to take nothing new, or to go on."""
+        """Tell it to take nothing new, or to resume."""
 
     def hurry(self) -> None:
         """End the grace now."""
@@ -61,7 +61,7 @@ class Run(Protocol):
         """Kill it and do not wait."""
 
     async def close(self) -> str:
-        """Give back what it held, after :meth:`finish`; what a person should know about that."""
+        """Release what it held, after :meth:`finish`; return what a person should know, or ''."""
 
 
 class ProcessRun:
@@ -83,12 +83,12 @@ class ProcessRun:
 
         Args:
             command: what to start.
-            context: whose it is, and how to stop it.
+            context: which replica it is, and how to stop it.
             source: where its output goes.
             pumps: the nursery for reading it, which outlives all services.
-            state: where to write down that it runs.
+            state: the file that says what runs.
             lifeline: it stops by itself when the supervisor is gone.
-            reword: what to make of each line it prints.
+            reword: replaces or drops each line it prints.
             pauses: how to tell it to pause.
 
         Raises:

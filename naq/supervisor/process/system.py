@@ -1,7 +1,7 @@
 """What the operating system tells about processes, and how to wait for one without reaping it.
 
-Linux has pidfds and /proc; elsewhere psutil reads the process table and kqueue waits. Only this
-module and ``process.py`` know the difference.
+Linux has pidfds and /proc; elsewhere psutil reads the process table and kqueue waits. Other modules
+need not know the difference.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def become_subreaper() -> None:
 
 
 def reset_signals() -> None:
-    """Give signals that whoever started us had ignored or blocked their default meaning.
+    """Restore the default action of signals that our parent has ignored or blocked.
 
     With SIGCHLD ignored the kernel throws exit codes away and every child seems to end with 0;
     ignored signals are inherited, so children could not be stopped with the usual ones either.
@@ -144,7 +144,7 @@ def reap_orphans(owned: set[int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has taken so far: resident bytes and processor seconds."""
+    """What a process uses: resident bytes, and processor seconds so far."""
 
     rss_bytes: int
     cpu_s: float

@@ -3,10 +3,10 @@
 First SIGINT or SIGTERM: an orderly stop. Second: no more grace. Third: everything is killed and the
 process ends this instant. The handlers are installed before the event loop starts and stay until
 after it has ended: a handler that comes and goes would let a quick second Ctrl-C hit somebody's
-cleanup, and one inside the loop could not act when that is stuck.
+cleanup, and one inside the loop could not act while the loop is stuck.
 
 SIGHUP reads the file again, unless it comes because the terminal has gone: then it is a request to
-stop. SIGUSR1 opens log files anew, SIGUSR2 prints what is going on.
+stop. SIGUSR1 opens log files again, SIGUSR2 prints all states and tasks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Signals"]
 
 
 class Signals:
-    """Handlers, and what they have seen.
+    """The handlers, and how often they were asked to stop.
 
     Attributes:
         count: requests to stop so far.
@@ -46,7 +46,7 @@ class Signals:
         self._before_end: Callable[[], None] | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_stop)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it means nothing
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is ignored
             signal.signal(signal.SIGHUP, self._on_hangup)
         signal.signal(signal.SIGCHLD, self._on_child)
         for number in (signal.SIGUSR1, signal.SIGUSR2):

@@ -294,7 +294,7 @@ def test_a_recipe_lays_settings_over_the_file(tmp_path):
     assert topology.env_file == ("more.env",)
     assert topology.active == {"dev", "tool"}
     bad = Recipe(file=file, settings=(setting("services.always.command.x=3"),))
-    with pytest.raises(ConfigurationError, match="command is no table"):
+    with pytest.raises(ConfigurationError, match="command is not a table"):
         bad.read(KINDS, tmp_path)
 
 
