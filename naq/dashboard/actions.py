@@ -1,9 +1,12 @@
-"""What may be done from a page or through the API; each is logged with who did it and to what."""
+"""What may be done from a page or through the API; each is logged with who did it, and to what.
+
+An action is given values whose types have been checked, whichever way they came: ``api.parameters``
+says what they are.
+"""
 
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from naq.base.names import check_job_id, check_queue
@@ -19,13 +22,14 @@ if TYPE_CHECKING:
     from naq.nats.connection import Connection
 
     Action = Callable[[State, str, Mapping[str, Any]], Awaitable[str]]
+    """Does something to what has that name, with further values; returns what was done."""
 
 __all__ = ["ACTIONS", "MOST", "act", "bulk"]
 
 log = logging.getLogger("naq.dashboard")
 
 MOST = 1_000
-"""Dead letters that one bulk action may be about."""
+"""Dead letters in one bulk action, at most."""
 
 
 def _connection(state: State) -> Connection:
@@ -39,17 +43,17 @@ async def _pause_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
 
 async def _resume_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
     await admin.resume(_connection(state), check_queue(name))
-    return f"queue {name} goes on"
+    return f"queue {name} is resumed"
 
 
 async def _purge_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
     removed = await admin.purge(_connection(state), check_queue(name))
-    return f"{removed} jobs of queue {name} were removed"
+    return f"{removed} job{'' if removed == 1 else 's'} of queue {name} removed"
 
 
 async def _cancel_job(state: State, name: str, _: Mapping[str, Any]) -> str:
     cancelled = await cancel_job(_connection(state), check_job_id(name))
-    return f"job {name} is cancelled" if cancelled else f"job {name} had ended already"
+    return f"job {name} is cancelled" if cancelled else f"job {name} had already ended"
 
 
 async def _requeue(state: State, name: str, _: Mapping[str, Any]) -> str:
@@ -75,38 +79,22 @@ def _said(done: delayed.Controlled) -> str:
     return f"{done.kind} {done.id} runs now" + (f" as {done.run}" if done.run != done.id else "")
 
 
-async def _reschedule(state: State, name: str, form: Mapping[str, Any]) -> str:
-    changes: dict[str, Any] = {}
-    for field in ("cron", "timezone"):
-        if form.get(field):
-            changes[field] = str(form[field])
-    try:
-        if form.get("interval"):
-            changes["interval"] = float(form["interval"])
-        if form.get("repeat"):
-            changes["repeat"] = int(form["repeat"])
-        if form.get("next_run"):
-            moment = datetime.fromisoformat(str(form["next_run"]))
-            changes["next_run"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as exc:
-        raise ConfigurationError(f"reschedule: {exc}") from exc
+async def _reschedule(state: State, name: str, changes: Mapping[str, Any]) -> str:
     return _said(await delayed.control(_connection(state), name, "reschedule", **changes))
 
 
-def _service(command: str) -> Action:
+def _service(command: str, became: str) -> Action:
     async def do(state: State, name: str, _: Mapping[str, Any]) -> str:
         await state.services.ask(command, services=[name])
-        return f"{command} of {name}: done"
+        return f"{name} is {became}"
 
     return do
 
 
-async def _scale(state: State, name: str, form: Mapping[str, Any]) -> str:
-    text = str(form.get("replicas", ""))
-    if not text.isdecimal() or int(text) > 1_000:
-        raise ConfigurationError(f"replicas={text!r}: must be a whole number")
-    await state.services.ask("scale", replicas={name: int(text)})
-    return f"{name} has {text} replicas"
+async def _scale(state: State, name: str, fields: Mapping[str, Any]) -> str:
+    replicas = fields["replicas"]
+    await state.services.ask("scale", replicas={name: replicas})
+    return f"{name} has {replicas} replica{'' if replicas == 1 else 's'}"
 
 
 ACTIONS: dict[tuple[str, str], Action] = {
@@ -121,39 +109,39 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("schedules", "cancel"): _schedule("cancel"),
     ("schedules", "run-now"): _schedule("run-now"),
     ("schedules", "reschedule"): _reschedule,
-    ("services", "start"): _service("start"),
-    ("services", "stop"): _service("stop"),
-    ("services", "restart"): _service("restart"),
+    ("services", "start"): _service("start", "started"),
+    ("services", "stop"): _service("stop", "stopped"),
+    ("services", "restart"): _service("restart", "restarted"),
     ("services", "scale"): _scale,
 }
 
 
-async def act(state: State, who: str, what: tuple[str, str, str], form: Mapping[str, Any]) -> str:
-    """Do something; return what has become of it, for people.
+async def act(state: State, who: str, what: tuple[str, str, str], fields: Mapping[str, Any]) -> str:
+    """Do something; return what was done, for people.
 
     Args:
         state: of the dashboard.
         who: does it, for the log.
-        what: kind of thing (``queues``, ``jobs``, ``dead``, ``schedules``, ``services``), which
-            one, and what is to be done.
-        form: further fields.
+        what: the kind of thing (``queues``, ``jobs``, ``dead``, ``schedules``, ``services``), which
+            one, and what to do to it.
+        fields: further values.
 
     Raises:
         KeyError: there is no such action.
         NaqException: it cannot be done.
     """
     kind, name, verb = what
-    done = await ACTIONS[kind, verb](state, name, form)
+    done = await ACTIONS[kind, verb](state, name, fields)
     log.info("%s: %s %s %s: %s", who, kind, name, verb, done)
     state.changes.ring()
     return done
 
 
 async def bulk(state: State, who: str, verb: str, ids: list[str]) -> str:
-    """Requeue or delete several dead letters; those that are gone meanwhile are left out.
+    """Requeue or delete several dead letters, skipping those that have meanwhile gone.
 
     Raises:
-        ConfigurationError: no such action, or too many at once.
+        ConfigurationError: there is no such action, or there are too many at once.
         NaqException: it cannot be done.
     """
     if verb not in {"requeue", "delete"}:

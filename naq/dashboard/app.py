@@ -17,7 +17,14 @@ from naq.dashboard import actions
 from naq.dashboard.api.openapi import describe
 from naq.dashboard.api.operations import Asked, Operation, Problem
 from naq.dashboard.api.operations import find as find_operation
-from naq.dashboard.api.parameters import Nothing, read_body, read_query
+from naq.dashboard.api.parameters import (
+    BODIES,
+    Nothing,
+    given,
+    read_body,
+    read_form,
+    read_query,
+)
 from naq.dashboard.auth import COOKIE, SESSION, may_act
 from naq.dashboard.pages.live import TooManyClientsError
 from naq.dashboard.pages.pages import Shown, find
@@ -37,7 +44,7 @@ log = logging.getLogger("naq.dashboard")
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 1 << 20
-"""Bytes of a request's body that are taken."""
+"""The most bytes that the body of a request may have."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -89,13 +96,13 @@ class _Site:
         self._hub = hub
         self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
 
-    # ---------------------------------------------------------------- who
+    # ------------------------------------------------------------- visitors
 
     async def check(self) -> Response | None:
-        """Let in who may.
+        """Let in whoever may enter.
 
-        The body is read first, whatever the answer: a connection whose body is left unread is never
-        answered again (hypercorn 0.18), and the client waits.
+        The body is read first, whatever the answer: on a connection whose body is left unread,
+        hypercorn 0.18 never answers again, and the client waits.
         """
         if request.content_length != 0:
             await request.get_data(as_text=False)
@@ -109,14 +116,14 @@ class _Site:
         return self._ask_who(request.full_path.rstrip("?") if request.method == "GET" else "")
 
     async def api_first(self) -> Response | None:
-        """Answer what is under /api/, whose paths and methods are its own."""
+        """Answer requests under /api/, which has paths and methods of its own."""
         return await self.api() if request.path.startswith("/api/") else None
 
     def _visitor(self) -> Visitor | None:
         return self._state.auth.visitor(dict(request.headers), request.cookies)
 
     async def login(self) -> Any:
-        """Give a cookie for the token."""
+        """Exchange the token for a cookie."""
         auth, address = self._state.auth, request.remote_addr or "?"
         fields = await request.form if request.method == "POST" else request.args
         given, back = fields.get("token", ""), fields.get("back", "")
@@ -138,20 +145,20 @@ class _Site:
         return answer
 
     def _ask_who(self, back: str, *, failed: bool = False, wait: float = 0.0) -> Response:
-        """Ask for the token; ``back`` is where one wanted to go."""
+        """Ask for the token; ``back`` is the page to go to afterwards."""
         html = self._html("login.html", {"failed": failed, "wait": wait, "path": back})
         asked_for = request.path == "/login" and not failed
         return as_page(html, 429 if wait else 200 if asked_for else 401)
 
     async def logout(self) -> Any:
-        """Take the cookie back."""
+        """Remove the cookie."""
         await self._form(acts=False)
         answer = redirect("/login", 303)
         answer.delete_cookie(COOKIE)
         return answer
 
     async def _form(self, *, acts: bool = True) -> Any:
-        """Return the fields of a request that acts, if it may.
+        """Return the fields of a request that changes something.
 
         Raises:
             PermissionError: it may not.
@@ -188,7 +195,7 @@ class _Site:
         return as_page(self._render.page(found, self._visitor(), full, said()))
 
     async def static(self, name: str) -> Any:
-        """Send a file that belongs to the pages."""
+        """Send a file that the pages use."""
         path = self._static.get(name)
         if path is None:
             return self._error(404, "There is no such file", name)
@@ -197,7 +204,7 @@ class _Site:
         return Response(path.read_bytes(), 200, content_type=kind, headers=cached)
 
     async def events(self) -> Any:
-        """Send what changes on a page."""
+        """Send the changes of a page."""
         path = request.args.get("page", "/")
         try:
             visitor = self._visitor()
@@ -214,11 +221,13 @@ class _Site:
     # ------------------------------------------------------------ actions
 
     async def act(self, kind: str, name: str, verb: str) -> Any:
-        """Do something, then go back to the page it was asked from."""
+        """Do something, then go back to the page it was asked for on."""
         fields = await self._form()
         if (kind, verb) not in actions.ACTIONS:
             return self._error(404, "There is no such action", f"{kind} {verb}")
-        text = await actions.act(self._state, self._who(), (kind, name, verb), fields)
+        body = BODIES.get((kind, verb))
+        values = given(read_form(body, fields)) if body else {}
+        text = await actions.act(self._state, self._who(), (kind, name, verb), values)
         return done(text, fields.get("back", ""))
 
     async def bulk(self) -> Any:
@@ -235,7 +244,7 @@ class _Site:
     # ---------------------------------------------------------------- api
 
     async def api(self) -> Any:
-        """Answer a question, or do something."""
+        """Answer a question or do something, as JSON."""
         raw = request.scope["raw_path"].decode("ascii", "replace")
         parts = [unquote(part) for part in raw.split("/")[2:]]
         if parts == ["openapi.json"]:
@@ -247,7 +256,7 @@ class _Site:
         operation = operations.get("GET" if request.method == "HEAD" else request.method)
         if operation is None:
             allowed = ", ".join(sorted([*operations, *(["HEAD"] if "GET" in operations else [])]))
-            answer = as_json(Problem(f"{request.method}: only {allowed} can be done there"), 405)
+            answer = as_json(Problem(f"{request.method} is not allowed there: use {allowed}"), 405)
             answer.headers["Allow"] = allowed
             return answer
         body = None
@@ -269,22 +278,22 @@ class _Site:
     # ------------------------------------------------------------- health
 
     async def healthz(self) -> Any:
-        """Say that this is alive."""
+        """Say that the dashboard is alive."""
         return as_json({"status": "ok"})
 
     async def readyz(self) -> Any:
-        """Say whether there is a server."""
+        """Say whether the server can be reached."""
         problem = self._state.link.problem
         return as_json({"status": problem or "ok"}, 503 if problem else 200)
 
     async def metrics(self) -> Any:
-        """Say everything in numbers."""
+        """Return everything in numbers."""
         return Response(await self._state.metrics.text(), 200, content_type=CONTENT_TYPE)
 
     # ----------------------------------------------------------- problems
 
     async def http_problem(self, exc: HTTPException) -> Any:
-        """Show what the framework refuses."""
+        """Show why the framework refused a request."""
         answer = self._error(exc.code or 500, exc.name, exc.description or "")
         if exc.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and request.http_version < "2":
             answer.headers["Connection"] = "close"  # the rest of the body is still to come
@@ -292,16 +301,16 @@ class _Site:
 
     async def problem(self, exc: NaqException) -> Any:
         """Show why something cannot be done."""
-        title = _TITLES.get(code_of(exc), "It does not work")
+        title = _TITLES.get(code_of(exc), "Not possible now")
         back = (await request.form).get("back", "") if request.method == "POST" else ""
         return self._error(code_of(exc), title, str(exc), back)
 
     async def fault(self, exc: Exception) -> Any:
-        """Show that something is wrong with us, or that somebody may not."""
+        """Show that naq is at fault, or that the visitor may not do this."""
         if isinstance(exc, PermissionError):
             return self._error(403, "Not allowed", str(exc))
         log.error("%s %s", request.method, request.path, exc_info=exc)
-        return self._error(500, "Something is wrong in naq", "The log has more.")
+        return self._error(500, "Something went wrong in naq", "The log says more.")
 
     def _error(self, code: int, title: str, text: str, back: str = "") -> Response:
         if request.path.startswith("/api/"):
@@ -322,7 +331,7 @@ _KINDS = {
     ".png": "image/png",
     ".ico": "image/x-icon",
 }
-_TITLES = {404: "Not there", 400: "That cannot be used", 503: "There is no server"}
+_TITLES = {404: "Not found", 400: "Not possible", 503: "No server"}
 
 
 async def _harden(answer: Response) -> Response:

@@ -1,8 +1,8 @@
 """Who may look, and who may act.
 
-One token, or the name a reverse proxy vouches for. Browsers exchange the token for a cookie that is
-signed with it, so that it is in no address bar, and every form carries a second one, which other
-sites cannot know. Programs send the token itself and need neither.
+Everybody has the same token, or a name that a reverse proxy vouches for. Browsers exchange the
+token for a cookie signed with it, so that it stays out of the address bar; every form carries a
+second secret, which other sites cannot know. Programs send the token itself and need neither.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ __all__ = ["COOKIE", "SESSION", "Auth", "Visitor", "is_loopback", "may_act", "ne
 
 COOKIE = "naq_session"
 SESSION = 7 * 86_400
-"""Seconds a login holds."""
+"""Seconds that a login lasts."""
 FREE_TRIES = 5
 LONGEST_WAIT = 60.0
-"""Seconds between two tries of somebody who fails again and again."""
+"""Seconds between two attempts of somebody who fails again and again."""
 REMEMBERED = 1_000
-"""Addresses of which failures are remembered."""
+"""Addresses whose failures are remembered."""
 
 
 def new_token(run_dir: Path | None) -> str:
-    """Return a token nobody can guess: the one of this project, so that a restart logs nobody out.
+    """Return a token nobody can guess: that of the project, so that a restart logs nobody out.
 
     Args:
-        run_dir: of the project; None: it has none, and the token is a new one.
+        run_dir: of the project; None if there is none, and the token is a new one.
     """
     if run_dir is not None:
         with suppress(OSError):
@@ -47,7 +47,7 @@ def new_token(run_dir: Path | None) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether an address can only be reached from this machine."""
     return host in {"localhost", "::1", "[::1]"} or host.startswith("127.")
 
 
@@ -57,9 +57,9 @@ class Visitor:
 
     Attributes:
         name: for the log.
-        csrf: what a form of theirs must carry; None: nothing, since no browser sends this by
-            itself.
-        shown: who they are, for people; None where all have the same token.
+        csrf: the secret that their forms must carry; None for none: a browser would not send these
+            credentials by itself.
+        shown: who they are, for people; None if everybody has the same token.
     """
 
     name: str
@@ -73,8 +73,8 @@ class Auth:
 
     Attributes:
         token: what programs send and people log in with.
-        proxy_header: header in which a reverse proxy names who it has let through; only believed
-            where it is set, since everybody who reaches us directly can send it.
+        proxy_header: header in which a reverse proxy names the user it has authenticated. None
+            trusts no header: whoever reaches the dashboard directly can send any.
     """
 
     token: str = field(repr=False)
@@ -82,7 +82,7 @@ class Auth:
     _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def visitor(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> Visitor | None:
-        """Return who sends a request; None if that is nobody we know."""
+        """Return who sent a request; None if they may not look."""
         kind, _, given = headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_token(given.strip()):
             return Visitor("token", None)
@@ -94,7 +94,7 @@ class Auth:
         return None
 
     def login(self, token: str, address: str) -> str | None:
-        """Return the cookie for the right token; None for a wrong one, which counts."""
+        """Return the cookie for the right token; None for a wrong one, which is counted."""
         if self.wait(address) > 0 or not self._is_token(token):
             self._fail(address)
             return None
@@ -134,10 +134,10 @@ def may_act(visitor: Visitor, given: str, headers: Mapping[str, str], host: str)
     """Whether a request that changes something comes from a page of ours, or from a program.
 
     Args:
-        visitor: who sends it.
-        given: the form's ``csrf``.
+        visitor: who sent it.
+        given: the ``csrf`` of the form.
         headers: of the request.
-        host: the request's own host and port.
+        host: host and port that the request was sent to.
     """
     if visitor.csrf is None:
         return True

@@ -119,13 +119,12 @@ def row_of(record: ScheduleRecord) -> ScheduleRow:
 
 
 def _row_of_delayed(job: DelayedJob) -> ScheduleRow:
-    retry = job.attempt > 1
     return ScheduleRow(
         id=job.id,
-        kind="retry" if retry else "delayed",
+        kind="retry" if job.attempt > 1 else "delayed",
         function=job.function,
         queue=job.queue,
-        status="retrying" if retry else "scheduled",
+        status=str(job.status),
         next_run=job.due_at,
         runs=job.attempt - 1,
     )

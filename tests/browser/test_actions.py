@@ -41,7 +41,7 @@ def test_a_queue_is_paused_and_goes_on(visit, site):
     expect(queue).to_contain_text("paused")
     site.wait_for("list-queues", lambda rows: any(one["paused"] for one in rows))
     queue.get_by_role("button", name="Resume").click()
-    said(page, "queue default goes on")
+    said(page, "queue default is resumed")
     expect(queue).to_contain_text("active")
     page.reload()
     expect(page.locator("#said")).to_have_count(0)  # it is said once
@@ -58,10 +58,10 @@ def test_a_queue_is_purged_when_one_is_sure(visit, site, sure):
     assert "cannot be brought back" in asked
     expect(page.locator("#live_tiles")).to_contain_text(re.compile(r"Waiting\s*2"))
     sure(page, purge, "Purge")
-    said(page, "2 jobs of queue mail were removed")
+    said(page, "2 jobs of queue mail removed")
     expect(page.locator("#live_tiles")).to_contain_text(re.compile(r"Waiting\s*0"))
     page.get_by_role("button", name="Resume").click()
-    said(page, "goes on")
+    said(page, "is resumed")
 
 
 def test_jobs_are_cancelled(visit, site, sure):
@@ -163,10 +163,10 @@ def test_services_are_restarted_stopped_started_and_scaled(visit, site, sure):
 
     before = row(page, "chatter").locator("td").nth(2).inner_text()
     row(page, "chatter").get_by_role("button", name="Restart").click()
-    said(page, "restart of chatter: done")
+    said(page, "chatter is restarted")
     expect(row(page, "chatter").locator("td").nth(2)).not_to_have_text(before)
     sure(page, row(page, "chatter").locator("summary"), "Stop")
-    said(page, "stop of chatter: done")
+    said(page, "chatter is stopped")
     expect(row(page, "chatter")).to_contain_text("down")
     row(page, "chatter").get_by_role("button", name="Start").click()
     expect(row(page, "chatter")).to_contain_text("up")
@@ -197,7 +197,7 @@ def test_everything_done_is_in_the_log_with_who(visit, site):
     page = visit("/queues/default")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").click()
-    said(page, "goes on")
+    said(page, "is resumed")
 
     logged = site.naq("logs", "dashboard", "--tail", "500")
     assert "browser at 127.0.0.1: queues default pause: queue default is paused" in logged

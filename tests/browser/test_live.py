@@ -120,7 +120,7 @@ def test_a_server_that_is_killed_is_missed_and_found_again(visit, site):
     site.naq("stop", "worker")
 
     os.kill(nats["pid"], signal.SIGKILL)
-    expect(page.locator("#problem")).to_contain_text("no link", timeout=20_000)
+    expect(page.locator("#problem")).to_contain_text("no connection", timeout=20_000)
     expect(page.locator("#problem")).to_be_hidden(timeout=20_000)
     site.enqueue("add", "1", "2")
     expect(tile(page, "Waiting")).to_have_text("1", timeout=20_000)

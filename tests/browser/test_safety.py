@@ -117,7 +117,7 @@ def test_nobody_looks_without_the_token(visit, site):
     assert "Log in" in page.locator("h1").inner_text()
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    expect(page.get_by_role("alert")).to_have_text("Wrong token.")
     page.get_by_label("Token").fill(site.token)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/jobs?state=failed")  # where one wanted to go

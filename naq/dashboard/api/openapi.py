@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API, from the types its requests and answers are made of."""
+"""The OpenAPI document of the API, made from the types of its requests and answers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["describe"]
 
 _REFS = "#/components/schemas/{name}"
 _READ = {
-    "400": "something in the request cannot be used",
+    "400": "something in the request is not valid",
     "401": "no token, or a wrong one",
     "404": "there is no such thing",
     "503": "the server cannot be reached",
 }
 _ACT = _READ | {
     "403": "this dashboard is read-only, or a browser sent no X-CSRF-Token",
-    "409": "that cannot be done to it, or no supervisor runs here",
-    "413": "the body is too long",
+    "409": "it is in no state for that, or no supervisor runs here",
+    "413": "the body is too large",
     "415": "the body is not JSON",
 }
 
@@ -32,7 +32,7 @@ def describe(*, readonly: bool) -> dict[str, Any]:
     """Return the document.
 
     Args:
-        readonly: leave out what would be refused.
+        readonly: leave out everything that would be refused.
     """
     types = [op.answer for ops in OPERATIONS.values() for op in ops.values()]
     types += [op.body for ops in OPERATIONS.values() for op in ops.values() if op.body]
@@ -72,8 +72,8 @@ def describe(*, readonly: bool) -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "cookie",
                     "name": COOKIE,
-                    "description": "What a browser has after /login; to act it sends "
-                    "X-CSRF-Token too.",
+                    "description": "What a browser gets at /login; to act, it sends "
+                    "X-CSRF-Token as well.",
                 },
             },
         },

@@ -1,4 +1,4 @@
-"""``/api/``: everything the pages show and do, as JSON. ``openapi`` describes it."""
+"""``/api/``: everything the pages show and do, as JSON; described by ``openapi``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import msgspec
 from naq.base.names import check_job_id
 from naq.dashboard import actions
 from naq.dashboard.api.parameters import (
+    BODIES,
     BulkBody,
     JobsQuery,
     LettersQuery,
     LinesQuery,
     MinutesQuery,
     Nothing,
-    RescheduleBody,
-    ScaleBody,
     given,
 )
 from naq.dashboard.data.model import (
@@ -34,7 +33,7 @@ from naq.queue.admin import QueueStats
 from naq.queue.scheduled import SchedulesPage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from naq.dashboard.state import State
 
@@ -42,13 +41,13 @@ __all__ = ["OPERATIONS", "Asked", "Done", "Operation", "Problem", "find"]
 
 
 class Problem(msgspec.Struct):
-    """What was wrong."""
+    """What went wrong."""
 
     error: str
 
 
 class Done(msgspec.Struct):
-    """What has become of an action."""
+    """What an action did."""
 
     done: str
 
@@ -60,7 +59,7 @@ class Lines(msgspec.Struct):
 
 
 class Asked(NamedTuple):
-    """A request: whose ``id`` stands in the path, its query, its body, and who sent it."""
+    """A request: the ``id`` in its path, its query, its body, and who sent it."""
 
     id: str
     query: Any
@@ -69,14 +68,14 @@ class Asked(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One thing that can be asked, and the types of what goes in and out."""
+    """One thing that can be asked for, and the types of what goes in and out."""
 
     summary: str
     answer: Any
     call: Callable[[State, Asked], Awaitable[Any]]
     query: type = Nothing
     body: type | None = None
-    """None: there is none."""
+    """None if there is none."""
 
 
 async def _overview(state: State, _: Asked) -> Overview:
@@ -140,10 +139,6 @@ async def _bulk(state: State, asked: Asked) -> Done:
 
 
 _PATH = {"dead": "dead-letters"}
-_BODIES: Mapping[tuple[str, str], type] = {
-    ("schedules", "reschedule"): RescheduleBody,
-    ("services", "scale"): ScaleBody,
-}
 OPERATIONS: dict[str, dict[str, Operation]] = {
     "overview": {
         "GET": Operation("All queues, and how many of everything else", Overview, _overview)
@@ -173,19 +168,19 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             Done,
             partial(_act, kind, verb),
             Nothing,
-            _BODIES.get((kind, verb)),
+            BODIES.get((kind, verb)),
         )
     }
     for kind, verb in actions.ACTIONS
 }
-"""What can be asked, by path and method. Paths are matched part by part, still quoted."""
+"""What can be asked for, by path and method."""
 
 
 def find(parts: list[str]) -> tuple[dict[str, Operation], str] | None:
     """Return the operations at a path and the id in it; None if there is nothing.
 
     Args:
-        parts: of the path after ``/api/``, unquoted; so an id may have a slash in it.
+        parts: of the path after ``/api/``, each unquoted: an id may contain a slash.
     """
     for path, operations in OPERATIONS.items():
         wanted = path.split("/")

@@ -1,26 +1,28 @@
-"""What the API is asked with: queries and bodies, checked against the types that describe them.
+"""The parameters of the API: queries and bodies, checked against the types that describe them.
 
-The same types make the OpenAPI document, so what it says is what is checked.
+The same types make the OpenAPI document, so what it says is what is checked; and the forms of the
+pages are read as the bodies they stand for.
 """
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec reads the annotation
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from naq.base.text import CENTURY
+from naq.base.text import CENTURY, duration
 from naq.dashboard.actions import MOST
 from naq.dashboard.data.model import State  # noqa: TC001 - msgspec reads the annotation
 from naq.exceptions import ConfigurationError
 from naq.schedules.options import LEAST_INTERVAL, MOST_TIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "BODIES",
     "IDS",
     "JOB_ID",
     "MOST_ROWS",
@@ -34,6 +36,7 @@ __all__ = [
     "ScaleBody",
     "given",
     "read_body",
+    "read_form",
     "read_query",
 ]
 
@@ -49,10 +52,11 @@ IDS = {
     "queues": _QueueName,
     "services": Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}(\.[0-9]{1,4})?$")],
 }
-"""What an id in a path may be, by the path's first word; elsewhere it is that of a job."""
+"""What an id in a path may be, by the first word of the path; elsewhere it is that of a job."""
 JOB_ID = _JobId
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Struct)
 
 
 class Nothing(Struct, forbid_unknown_fields=True):
@@ -78,7 +82,7 @@ class LettersQuery(Struct, forbid_unknown_fields=True):
 
 
 class MinutesQuery(Struct, forbid_unknown_fields=True):
-    """Of which queue; of all, if it is not given."""
+    """Of which queue; of all if none is given."""
 
     queue: _QueueName | UnsetType = UNSET
 
@@ -90,7 +94,7 @@ class LinesQuery(Struct, forbid_unknown_fields=True):
 
 
 class RescheduleBody(Struct, forbid_unknown_fields=True):
-    """What is to change of a schedule: something. ``interval`` is seconds."""
+    """What to change about a schedule, at least one thing. ``interval`` is in seconds."""
 
     cron: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
     timezone: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
@@ -100,24 +104,31 @@ class RescheduleBody(Struct, forbid_unknown_fields=True):
 
 
 class ScaleBody(Struct, forbid_unknown_fields=True):
-    """How many replicas of a service."""
+    """How many replicas a service is to have."""
 
     replicas: Annotated[int, Meta(ge=0, le=1_000)]
 
 
 class BulkBody(Struct, forbid_unknown_fields=True):
-    """What to do to which dead letters."""
+    """What to do, and to which dead letters."""
 
     action: Literal["requeue", "delete"]
     ids: Annotated[list[_JobId], Meta(max_length=MOST)]
 
 
+BODIES: dict[tuple[str, str], type[Struct]] = {
+    ("schedules", "reschedule"): RescheduleBody,
+    ("services", "scale"): ScaleBody,
+}
+"""The bodies of actions that need one, by kind and verb."""
+
+
 def read_query(kind: type[T], pairs: Iterable[tuple[str, str]]) -> T:
-    """Return a query as what it is to be.
+    """Return a query as its type.
 
     Args:
-        kind: its type.
-        pairs: names and texts, as they stand in the address.
+        kind: the type.
+        pairs: names and texts as they stand in the address.
 
     Raises:
         ConfigurationError: something is unknown, given twice or cannot be used.
@@ -134,15 +145,36 @@ def read_query(kind: type[T], pairs: Iterable[tuple[str, str]]) -> T:
 
 
 def read_body(kind: type[T], body: bytes) -> T:
-    """Return a JSON body as what it is to be; none is an empty object.
+    """Return a JSON body as its type; no body is an empty object.
 
     Raises:
-        ConfigurationError: it is not that.
+        ConfigurationError: it does not fit the type.
     """
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(f"body: {exc}") from exc
+
+
+def read_form(kind: type[S], form: Mapping[str, Any]) -> S:
+    """Return a page's form as the body it stands for; what was left empty is not given.
+
+    An interval may be typed as ``1h30m``; a time without an offset is UTC, as on the pages.
+
+    Raises:
+        ConfigurationError: it does not fit the type.
+    """
+    names = [field.name for field in msgspec.structs.fields(kind)]
+    found = {name: form[name] for name in names if form.get(name) not in (None, "")}
+    try:
+        if "interval" in found:
+            found["interval"] = duration(str(found["interval"]))
+        if "next_run" in found:
+            moment = datetime.fromisoformat(str(found["next_run"]))
+            found["next_run"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return msgspec.convert(found, kind, strict=False)
+    except (ValueError, msgspec.ValidationError) as exc:
+        raise ConfigurationError(f"form: {exc}") from exc
 
 
 def given(value: Struct) -> dict[str, object]:

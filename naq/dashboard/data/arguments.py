@@ -1,8 +1,8 @@
-"""Arguments for people, of a payload that must not be executed.
+"""Arguments for people, from a payload that must not be executed.
 
-JSON is shown as it is. A pickle is a program for a small stack machine; :func:`shown` walks through
-it without ever importing or calling anything: what it would import becomes a name, what it would
-call becomes text of that call. What it cannot follow it says so.
+JSON is shown as it is. A pickle is a program for a small stack machine; :func:`shown` follows it
+without ever importing or calling anything: what it would import becomes a name, what it would call
+becomes the text of that call. If it cannot follow a pickle, it says so.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import msgspec
 __all__ = ["shown"]
 
 LIMIT = 4_000
-"""Characters that are shown."""
+"""The most characters that are shown."""
 DEPTH = 20
 STEPS = 20_000
-"""Steps of a pickle that are followed."""
+"""The most steps of a pickle that are followed."""
 
 
 class _Named:
@@ -36,8 +36,8 @@ def shown(payload: bytes, encoding: str) -> str:
     """Return the arguments of a job as text, at most :data:`LIMIT` characters.
 
     Args:
-        payload: what :class:`naq.jobs.job.JobMessage` carries.
-        encoding: its encoding.
+        payload: of a :class:`naq.jobs.job.JobMessage`.
+        encoding: of the payload.
     """
     if encoding == "json":
         return _cut(_json(payload))
@@ -72,7 +72,7 @@ def _call(found: Any, *, by_value: bool) -> str:
 
 
 def _text(value: Any, *, bare: bool = False) -> str:
-    """Return the ``repr`` of a value, given up once it is too long.
+    """Return the ``repr`` of a value, cut off once it is too long.
 
     A few hundred bytes that refer to one another can stand for more text than there is memory.
     """
@@ -91,7 +91,7 @@ class _Writer:
         self._room = LIMIT + 1
 
     def write(self, value: Any, depth: int) -> None:
-        """Write one value and what is in it."""
+        """Write a value and what it contains."""
         match value:
             case _ if depth > DEPTH:
                 self._put("…")
@@ -166,14 +166,14 @@ _IGNORED = frozenset({"PROTO", "FRAME"})
 
 
 class _Machine:
-    """The stack machine, without anything that acts."""
+    """The stack machine, without the instructions that act."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
     def do(self, name: str, arg: Any) -> None:
-        """Follow one step."""
+        """Execute one step."""
         if name in _IGNORED:
             return
         if name in _LITERALS:
@@ -288,7 +288,7 @@ class _Machine:
         del self.stack[-count:]
         self.stack.append(items)
 
-    # ----------------------------------------------- what it would import or call
+    # ----------------------------------------- what a pickle would import or call
 
     def _global(self, arg: str) -> None:
         self.stack.append(_Named(arg.replace(" ", ".")))

@@ -1,7 +1,7 @@
-"""``/metrics``: the numbers of the queue and of the supervisor's services, as one text.
+"""``/metrics``: the numbers of the queues and of the supervisor's services, as one text.
 
-There is an answer whatever is missing: ``naq_up`` says whether the server could be asked, and what
-can be known without it is there. An error instead would hide that, and why.
+There is an answer whatever is missing: ``naq_up`` says whether the server could be asked, and
+everything that can be known without it is there. An error would hide both.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["Metrics"]
 log = logging.getLogger("naq.dashboard")
 
 FRESH = 1.0
-"""Seconds an answer is good for everybody who collects."""
+"""Seconds for which an answer serves every collector."""
 PATIENCE = 5.0
-"""Seconds the server has; half of what Prometheus waits."""
+"""Seconds the server has to answer; half of what Prometheus waits by default."""
 
 
 class Metrics:
-    """Collects, once at a time: whoever comes meanwhile gets the same answer."""
+    """Collects once at a time: whoever asks meanwhile gets the same answer."""
 
     def __init__(self, link: Link, services: Services) -> None:
         self._link = link
@@ -60,12 +60,12 @@ class Metrics:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_supervisor)
             found = await self._of_server()
-        help_ = "1 if the server could be asked; else there are no numbers of queues."
+        help_ = "1 if the server could be asked; if not, numbers of queues are missing."
         up = gauge("naq_up", help_, [], [([], found is not None)])
         return text([build_info(), up, *(found or []), *process()]) + "".join(services)
 
     async def _of_server(self) -> list[Metric] | None:
-        """Return the numbers of the queue, None if there is no answer."""
+        """Return the numbers of the queues; None if there is no answer."""
         try:
             connection, _ = self._link.here()
             if self._queue is None or self._queue[0] is not connection:
@@ -79,7 +79,7 @@ class Metrics:
         return None
 
     async def _of_services(self) -> str:
-        """Return what the supervisor itself lets be collected; nothing if none runs here."""
+        """Return the metrics of the supervisor itself; nothing if none runs here."""
         try:
             return str(await self._services.ask("metrics"))
         except NaqException:

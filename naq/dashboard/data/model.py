@@ -1,6 +1,6 @@
 """What the pages and the JSON API show: plain values, the same for both.
 
-Times are seconds since the epoch, durations seconds. Nothing in here was ever unpickled.
+Times are seconds since the epoch, durations seconds. Nothing in here has ever been unpickled.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ State = Literal[
     "cancelled",
     "expired",
 ]
-"""What jobs can be listed by."""
+"""The states by which jobs can be listed."""
 STATES: tuple[str, ...] = get_args(State)
 
 
 class Overview(msgspec.Struct, kw_only=True):
-    """All queues, and how many of everything else there are."""
+    """All queues, and the numbers of everything else."""
 
     queues: list[QueueStats]
     workers: int
@@ -56,7 +56,7 @@ class Overview(msgspec.Struct, kw_only=True):
 
 
 class MinuteRow(msgspec.Struct, kw_only=True):
-    """What happened in one minute; ``p50`` and ``p95`` of the run times, in seconds."""
+    """What happened in one minute; ``p50`` and ``p95`` are of the run times, in seconds."""
 
     at: float
     done: int
@@ -68,7 +68,7 @@ class MinuteRow(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, minute: Minute) -> MinuteRow:
-        """Return what is shown of a minute."""
+        """Return what is shown of a minute's counters."""
         p50, p95 = minute.p50_ms, minute.p95_ms
         return cls(
             at=minute.begins_at,
@@ -89,7 +89,7 @@ class JobRow(msgspec.Struct, kw_only=True):
     function: str
     status: str
     at: float | None = None
-    """When it came to this state, or is due."""
+    """When it reached this state, or is due."""
     attempts: int = 0
     worker: str | None = None
     took: float | None = None
@@ -97,7 +97,7 @@ class JobRow(msgspec.Struct, kw_only=True):
 
 
 class JobsPage(msgspec.Struct, kw_only=True):
-    """Some jobs. ``next`` leads to more, None if there are none; ``scanned`` were looked at."""
+    """Some jobs. ``next`` leads to more, if any; ``scanned`` is how many were searched."""
 
     jobs: list[JobRow]
     next: int | None = None
@@ -105,10 +105,10 @@ class JobsPage(msgspec.Struct, kw_only=True):
 
 
 class JobDetail(msgspec.Struct, kw_only=True):
-    """Everything known of one job.
+    """Everything known about one job.
 
-    ``arguments`` is text for people: of JSON as it is, of a pickle what can be told of it without
-    executing it. ``options`` are those it was enqueued with, as far as they are not the default.
+    ``arguments`` is text for people: JSON as it is, a pickle as far as it can be described without
+    executing it. ``options`` are those it was enqueued with, except for defaults.
     """
 
     id: str
@@ -131,11 +131,11 @@ class JobDetail(msgspec.Struct, kw_only=True):
     error_message: str | None = None
     traceback: str | None = None
     reason: str | None = None
-    """Why it is a dead letter; None if it is none."""
+    """Why it is a dead letter; None if it is not."""
     schedule: str | None = None
-    """The schedule it is a run of."""
+    """The schedule that made it."""
     history: tuple[Attempt, ...] = ()
-    """The latest attempts that failed, or that took their worker down; oldest first."""
+    """The latest attempts that failed or took their worker down, oldest first."""
 
 
 class LetterRow(msgspec.Struct, kw_only=True):

@@ -1,4 +1,4 @@
-"""What the dashboard asks of the server. Bodies are decoded, arguments and values never are."""
+"""What the dashboard asks the server. Messages are decoded; arguments and results never are."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["PAGE", "Queries"]
 
 PAGE = 50
-"""Rows of a page."""
+"""Rows on a page."""
 SCAN = 5_000
-"""Messages looked at for one page, when few of them fit what is asked for."""
+"""The most messages searched for one page, when few of them fit."""
 DELAYED = 1_000
 """The most delayed jobs that are listed among the schedules."""
 _WINDOW = 1_000
@@ -63,7 +63,7 @@ class Queries:
         self._announced = presence.follow_announced(connection)
 
     async def overview(self) -> Overview:
-        """Return all queues, and how many of everything else there are."""
+        """Return all queues, and the numbers of everything else."""
         connection, names = self._connection, self._connection.names
         queues = await list_queues(connection, self._counts)
         _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
@@ -89,15 +89,15 @@ class Queries:
     ) -> JobsPage:
         """Return some jobs of a state.
 
-        Waiting ones oldest first, ended ones newest first. What costs is what is looked at, never
-        how many jobs there are.
+        Those that wait come oldest first, those that have ended newest first. The cost depends on
+        how many are searched, not on how many there are.
 
         Args:
             state: one of :data:`naq.dashboard.data.model.STATES`.
-            queue: only of this queue.
-            function: only of functions with this in their name.
+            queue: only those of this queue.
+            function: only functions with this in their name.
             cursor: ``next`` of the page before.
-            limit: how many.
+            limit: how many jobs to return.
 
         Raises:
             ConfigurationError: no queue can have that name.
@@ -147,8 +147,8 @@ class Queries:
         rows: list[JobRow] = []
         after, scanned, window = cursor or 0, 0, 2 * limit
         while scanned < SCAN:
-            # All of the stream is read: with a filter the server would count, for each page, how
-            # many messages match, which takes a quarter of a second with a million.
+            # The whole stream is read: given a filter, the server would count all matches for each
+            # page, which takes a quarter of a second with a million.
             page = await self._connection.page(names.jobs_stream, ">", after=after, limit=window)
             for stored in page:
                 after = stored.seq
@@ -160,7 +160,7 @@ class Queries:
                     rows.append(row)
                 if len(rows) == limit:
                     return JobsPage(jobs=rows, next=after, scanned=scanned)
-            # What is of no interest is jumped over.
+            # Skip what does not match.
             further = await self._connection.next(names.jobs_stream, subject, after=after)
             if further is None:
                 return JobsPage(jobs=rows, scanned=scanned)
@@ -183,7 +183,7 @@ class Queries:
     async def _recorded(
         self, state: str, fits: Callable[[JobRow], bool], cursor: int | None, limit: int
     ) -> JobsPage:
-        """Look through the records from the newest on."""
+        """Search the records, newest first."""
         rows: list[JobRow] = []
         scanned = 0
 
@@ -210,16 +210,17 @@ class Queries:
     ) -> int | None:
         """Call ``keep`` with messages, newest first, until it returns False.
 
-        The server only reads forwards; so windows of sequences are read, each before the last one.
+        The server only reads forwards; so windows of sequence numbers are read, each before the
+        previous one.
 
-        Returns where to go on (messages before that), None at the end.
+        Returns the sequence number before which to carry on; None at the end.
         """
         state = (await self._connection.api(f"STREAM.INFO.{stream}"))["state"]
         upper = int(state["last_seq"]) + 1
         if before is not None:
             upper = min(before, upper)
         first, window = int(state["first_seq"]), 2 * PAGE
-        for _ in range(64):  # through a stream of holes there are pages without anything
+        for _ in range(64):  # in a stream with holes, windows may be empty
             if upper <= first:
                 return None
             lower = max(first, upper - window)
@@ -231,10 +232,10 @@ class Queries:
         return upper
 
     async def job(self, job_id: str) -> JobDetail:
-        """Return everything known of a job.
+        """Return everything known about a job.
 
         Raises:
-            JobNotFoundError: nothing is.
+            JobNotFoundError: nothing is known.
             ConfigurationError: no job can have that id.
         """
         letter = await self._letter(check_job_id(job_id))
@@ -278,7 +279,7 @@ class Queries:
     # ------------------------------------------------------ letters, schedules, workers
 
     async def letters(self, queue: str | None = None, cursor: int | None = None) -> LettersPage:
-        """Return some dead letters, the newest first; raises as :meth:`jobs`."""
+        """Return some dead letters, newest first; raises as :meth:`jobs`."""
         names = self._connection.names
         subject = names.dead_letter("*" if queue is None else check_queue(queue), "*")
         _, total = await self._connection.first(names.results_stream, subject)

@@ -1,4 +1,4 @@
-"""From what is stored to what is shown (``model``)."""
+"""Turns what is stored into what is shown (``model``)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _short(error: Failure) -> str:
 
 
 def record_row(record: JobRecord) -> JobRow:
-    """Return a job that has ended, or waits for another attempt."""
+    """Return the row of a job that has ended, or waits for another attempt."""
     took = None
     if record.started_at and record.finished_at:
         took = record.finished_at - record.started_at
@@ -57,7 +57,7 @@ def record_row(record: JobRecord) -> JobRow:
 
 
 def of_info(info: JobInfo) -> JobDetail:
-    """Return what is known of a job."""
+    """Return what is known about a job."""
     record = info.record
     detail = JobDetail(
         id=info.id,
@@ -88,7 +88,7 @@ def _value(record: JobRecord) -> str:
 
 
 def of_letter(letter: DeadLetter) -> JobDetail:
-    """Return a job of which only its dead letter is left."""
+    """Return what is known about a job of which only a dead letter is left."""
     error = letter.error
     return JobDetail(
         id=letter.id,
@@ -106,7 +106,7 @@ def of_letter(letter: DeadLetter) -> JobDetail:
 
 
 def add_message(detail: JobDetail, message: JobMessage) -> None:
-    """Add what a job was enqueued with."""
+    """Add the arguments and options that a job was enqueued with."""
     detail.function = message.function
     detail.arguments = shown(message.payload, message.encoding)
     detail.encoding = message.encoding
@@ -121,7 +121,7 @@ def add_message(detail: JobDetail, message: JobMessage) -> None:
 
 
 def letter_row(letter: DeadLetter) -> LetterRow:
-    """Return a dead letter."""
+    """Return the row of a dead letter."""
     return LetterRow(
         id=letter.id,
         queue=letter.queue,

@@ -1,4 +1,4 @@
-"""The two charts: what happened in the last hour, minute by minute; pictures without a script."""
+"""The two charts of the last hour, minute by minute, as SVG that needs no script."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["chart"]
 
 MINUS = "\N{MINUS SIGN}"
 WIDTH, HEIGHT = 600, 100
-"""Of a chart, in its own units: it is stretched to whatever room there is."""
+"""The size of a chart in its own units; it is stretched to the room there is."""
 
 
 def chart(minutes: Sequence[MinuteRow], kind: str = "throughput", name: str = "") -> Markup:
     """Return a chart of the last hour as a figure.
 
     Args:
-        minutes: what was counted, oldest first.
-        kind: ``throughput``, bars of jobs done and failed; or ``latency``, lines of p50 and p95.
-        name: makes ids unique if a page has several of a kind.
+        minutes: the counters, oldest first.
+        kind: ``throughput`` draws bars of jobs done and failed, ``latency`` lines of p50 and p95.
+        name: makes ids unique if a page has several charts of a kind.
     """
     ident = f"chart_{kind}{name}"
     caption, desc, legend, top, body = _DRAWN[kind](minutes)
@@ -35,7 +35,7 @@ def chart(minutes: Sequence[MinuteRow], kind: str = "throughput", name: str = ""
         Markup("<span>{}</span>").format(_label(kind, top * part)) for part in (1, 0.5, 0)
     )
     width = _n(_step(minutes))
-    hits = Markup(  # noqa: S704 - numbers only; Markup.format is slow, and this is on each look
+    hits = Markup(  # noqa: S704 - numbers only; Markup.format is slow, and this runs at every look
         "".join(
             f'<rect x="{_n(x)}" width="{width}" height="100">'
             f"<title>{_told(minute, kind)}</title></rect>"
@@ -88,7 +88,7 @@ def _throughput(minutes: Sequence[MinuteRow]) -> _Drawn:
         f"failed, at most {count(most)} in one minute."
     )
     legend = _legend(("good", "done", count(done)), ("bad", "failed", count(failed)))
-    return "Jobs a minute", desc, legend, top, body
+    return "Jobs per minute", desc, legend, top, body
 
 
 def _latency(minutes: Sequence[MinuteRow]) -> _Drawn:
@@ -116,7 +116,7 @@ _DRAWN: dict[str, Callable[[Sequence[MinuteRow]], _Drawn]] = {
 
 
 def _line(minutes: Sequence[MinuteRow], name: str, top: float) -> str:
-    """Return a path through the minutes that have a value; a lone one is a dash."""
+    """Return a path through the minutes that have a value; a single one becomes a dash."""
     half, pen = _step(minutes) / 2, False
     runs: list[list[str]] = []
     for x, minute in _places(minutes):

@@ -1,7 +1,7 @@
 """How values look on the pages: times, numbers, states.
 
-Times are ``<time>`` elements, so that static/times.js can let them tick; what is written in them is
-right for the moment the page was made.
+Times are ``<time>`` elements, so that static/times.js can keep them current; their text is right at
+the moment the page is made.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NOTHING = Markup('<span class="no">{}</span>').format(NONE)
 
 
 def register(env: Environment) -> None:
-    """Teach an environment what the templates use."""
+    """Add the filters of the templates to an environment."""
     env.filters |= {
         "age": age,
         "ago": ago,
@@ -61,13 +61,13 @@ def register(env: Environment) -> None:
 
 @pass_context
 def ago(context: Context, at: float | None) -> Markup:
-    """Return how long ago a moment was, or how far away it is: ``3 s ago``, ``in 2 m``."""
+    """Return how long ago a moment was, or how far ahead it is: ``3 s ago``, ``in 2 m``."""
     return _relative(context, at, "ago")
 
 
 @pass_context
 def age(context: Context, at: float | None) -> Markup:
-    """Return how long ago a moment was, without a word: ``3 s``."""
+    """Return how long ago a moment was, without the word: ``3 s``."""
     return _relative(context, at, "age")
 
 
@@ -76,7 +76,9 @@ def _relative(context: Context, at: float | None, kind: str) -> Markup:
         return _nothing()
     moment = int(at)
     if context.get("live"):
-        text = _clock(moment)  # the browser fills in what is right; so nothing changes by itself
+        text = _clock(
+            moment
+        )  # the browser fills in the rest, so that parts differ only if something changes
     else:
         text = relative(at - context.get("now", time.time()), kind)
     return Markup(  # noqa: S704 - numbers only; Markup.format is slow, and a page has hundreds
@@ -86,7 +88,7 @@ def _relative(context: Context, at: float | None, kind: str) -> Markup:
 
 
 def relative(distance: float, kind: str = "ago") -> str:
-    """Return a distance in time from now, in its largest unit."""
+    """Return a distance in time, in its largest unit; positive ones lie ahead."""
     seconds = int(abs(distance))
     number, unit = next(((seconds // n, u) for n, u in _UNITS if seconds >= n), (0, "s"))
     if kind == "age":
@@ -97,7 +99,7 @@ def relative(distance: float, kind: str = "ago") -> str:
 
 
 def when(at: float | None) -> Markup:
-    """Return a moment as date and time, in UTC as in logs; the browser tells its own time too."""
+    """Return a moment as date and time in UTC, as in logs; the browser adds its local time."""
     if at is None:
         return _nothing()
     moment = int(at)
@@ -127,7 +129,7 @@ def duration(seconds: float | None) -> str:
 
 
 def moment_of(at: float) -> datetime:
-    """Return a moment in UTC; the last one there is for what no calendar has."""
+    """Return a moment in UTC; the last possible one if no calendar reaches that far."""
     try:
         return datetime.fromtimestamp(at, UTC)
     except (OverflowError, OSError, ValueError):
@@ -150,7 +152,7 @@ def _nothing() -> Markup:
 
 
 def count(number: float | None) -> str:
-    """Return a number with its thousands apart: ``1,234``."""
+    """Return a number with separated thousands: ``1,234``."""
     return NONE if number is None else f"{number:,.0f}"
 
 
@@ -171,15 +173,15 @@ def percent(number: float | None) -> str:
 
 
 def quoted(text: object) -> str:
-    """Return text as one part of an address: slashes and all are quoted."""
+    """Return text as one part of an address, with slashes quoted."""
     return quote(str(text), safe="")
 
 
 def plain(text: str) -> str:
-    """Return a line of a log without what only a terminal understands."""
+    """Return a line of a log without control sequences for terminals."""
     return _ESCAPES.sub("", text)
 
 
 def tone(state: str) -> str:
-    """Return how a state is coloured; what it is is always written there too."""
+    """Return the colour class of a state, which never stands without the state's name."""
     return _TONE.get(state.lower(), "calm")

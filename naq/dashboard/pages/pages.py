@@ -1,4 +1,4 @@
-"""The pages: an address, and what is shown there. Used for a request and for live updates alike."""
+"""The pages: which address shows what, for requests and live updates alike."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ NAV = (
 
 
 ROWS = 200
-"""Schedules or workers of a page."""
+"""The most schedules or workers on a page."""
 
 
 class Shown(NamedTuple):
-    """A page: its template, where it is in the navigation, and what the template needs."""
+    """A page: its template, its place in the navigation, and the template's context."""
 
     template: str
     page: str
@@ -127,7 +127,7 @@ async def workers(state: State, _: dict[str, str], query: Mapping[str, str]) -> 
 def _part(
     path: str, rows: list[T], query: Mapping[str, str], texts: Callable[[T], Iterable[str]]
 ) -> dict[str, Any]:
-    """Return what fits the filter ``q``, from ``cursor`` on, as much as a page has."""
+    """Return a page of the rows that fit the filter ``q``, from ``cursor`` on."""
     wanted, begin = query.get("q", "").lower(), whole(query.get("cursor")) or 0
     fitting = [row for row in rows if any(wanted in text.lower() for text in texts(row))]
     end = begin + ROWS
@@ -147,7 +147,7 @@ async def services(state: State, _: dict[str, str], __: Mapping[str, str]) -> Sh
 
 
 async def service(state: State, parts: dict[str, str], __: Mapping[str, str]) -> Shown:
-    """One service and what it prints."""
+    """One service, and what it prints."""
     name = parts["service"]
     rows = [row for row in await state.services.rows() or [] if name in {row.name, row.service}]
     if not rows:
@@ -167,16 +167,15 @@ _TABLE: list[tuple[re.Pattern[str], Show]] = [
     (re.compile(r"/services"), services),
     (re.compile(r"/services/(?P<service>[^/]+)"), service),
 ]
-_WITHOUT_SERVER = {services, service}
 
 
 async def find(state: State, target: str) -> Shown | None:
-    """Return the page at a path with its query; None if there is none.
+    """Return the page at an address, path and query; None if there is none.
 
-    Without a server the page is there, with nothing in it.
+    Without a server or supervisor, pages that need it show why they are empty.
 
     Raises:
-        JobNotFoundError: what it is about is not there.
+        JobNotFoundError: there is no page because there is nothing of that name.
         ConfigurationError: the query cannot be used.
     """
     split = urlsplit(target)
@@ -193,10 +192,10 @@ async def find(state: State, target: str) -> Shown | None:
 
 
 def whole(text: str | None) -> int | None:
-    """Return a cursor.
+    """Return a cursor; None if there is none.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not a number.
     """
     if text is None or text == "":
         return None

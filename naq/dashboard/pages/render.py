@@ -1,4 +1,4 @@
-"""Pages as HTML, and the parts of them that are live."""
+"""Turns pages into HTML, whole or only their live parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from naq.base.version import __version__
-from naq.dashboard.pages import format as shown
+from naq.dashboard.pages import format as values
 from naq.dashboard.pages.charts import chart
 from naq.dashboard.pages.pages import NAV
 
@@ -22,14 +22,14 @@ __all__ = ["Renderer"]
 
 
 def environment() -> Environment:
-    """Return what renders templates; everything in them is escaped."""
+    """Return the environment of the templates; every value in them is escaped."""
     env = Environment(
         loader=PackageLoader("naq.dashboard"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown.register(env)
+    values.register(env)
     env.globals["chart"] = chart
     return env
 
@@ -41,21 +41,21 @@ class Renderer:
         self._state = state
         self._env = environment()
         self.placeholder = secrets.token_hex(16)
-        """Stands for a form's token in parts, which all who look share."""
+        """Stands for the token of forms in parts, which all visitors share."""
 
     def page(self, found: Shown, visitor: Visitor | None, path: str, said: str = "") -> str:
-        """Return a page as HTML; ``said`` is what an action before it came to."""
+        """Return a page as HTML; ``said`` is the outcome of the action before it."""
         context = {**self._context(found, visitor, path), "said": said}
         return self._env.get_template(found.template).render(context)
 
     def parts(self, found: Shown, path: str) -> dict[str, str]:
         """Return the live parts of a page, by the name of their block.
 
-        They are the same for all who look, but for the token of forms: :attr:`placeholder` stands
-        for it.
+        They are the same for all visitors, except for the token of forms, for which
+        :attr:`placeholder` stands.
         """
         template = self._env.get_template(found.template)
-        # "live": relative times are left to the browser, or parts would differ at each look.
+        # "live" leaves relative times to the browser; or else parts would differ at every look.
         context = template.new_context({**self._context(found, None, path), "live": True})
         return {
             name: "".join(block(context)).strip()

@@ -1,4 +1,4 @@
-"""Answers as HTTP has them."""
+"""HTTP responses: pages, JSON, streams, redirects, and the message after an action."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from naq.exceptions import (
 __all__ = ["as_json", "as_page", "as_stream", "back_to", "code_of", "done", "said"]
 
 SAID = "naq_said"
-"""Cookie that carries what an action came to to the page that is shown next."""
+"""The cookie that carries the outcome of an action to the next page."""
 MAX_SAID = 300
 
 
 def code_of(exc: NaqException) -> int:
-    """Return the status that says what kind of problem it is."""
+    """Return the HTTP status for a problem."""
     match exc:
         case JobNotFoundError():
             return 404
@@ -36,13 +36,13 @@ def code_of(exc: NaqException) -> int:
 
 
 def as_json(value: Any, code: int = 200) -> Response:
-    """Return a value as JSON; what JSON has no form for, as its ``repr``."""
+    """Return a value as JSON; what JSON cannot express becomes its ``repr``."""
     body = msgspec.json.encode(value, enc_hook=repr)
     return Response(body, code, content_type="application/json")
 
 
 def as_page(html: str, code: int = 200) -> Response:
-    """Return a page; what it says of an action before it (:func:`said`) is said once."""
+    """Return a page; the outcome of the action before it (:func:`said`) is shown only once."""
     answer = Response(html, code, content_type="text/html; charset=utf-8")
     if SAID in request.cookies:
         answer.delete_cookie(SAID)
@@ -50,12 +50,12 @@ def as_page(html: str, code: int = 200) -> Response:
 
 
 def said() -> str:
-    """Return what the action before this page came to."""
+    """Return the outcome of the action before this page."""
     return unquote(request.cookies.get(SAID, ""))[:MAX_SAID]
 
 
 def done(text: str, where: str) -> Any:
-    """Go back to a page of ours, which then says what has been done."""
+    """Go back to a page of ours, which then says what was done."""
     answer = redirect(back_to(where), 303)
     value = quote(text[:MAX_SAID])
     answer.set_cookie(SAID, value, max_age=30, httponly=True, samesite="Strict")
@@ -63,7 +63,7 @@ def done(text: str, where: str) -> Any:
 
 
 def as_stream(events: Any) -> Response:
-    """Return events, as they come, without an end."""
+    """Return a stream of events that does not end by itself."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     answer = Response(events, 200, content_type="text/event-stream", headers=headers)
     answer.timeout = None
@@ -71,7 +71,7 @@ def as_stream(events: Any) -> Response:
 
 
 def back_to(target: str) -> str:
-    """Return where to go after an action: a path of ours, whatever was given."""
+    """Return where to go after an action: always a path of ours."""
     split = urlsplit(target)
     if split.scheme or split.netloc or not target.startswith("/") or "\\" in target:
         return "/"

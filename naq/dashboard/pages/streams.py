@@ -1,4 +1,4 @@
-"""Responses that do not end: what changes on a page, what a service prints."""
+"""Responses that do not end by themselves: changes of a page, lines of a service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["LogStream", "PageStream"]
 LINES = 500
 """Lines a reader may be behind."""
 GATHER = 0.1
-"""Seconds that lines are gathered for."""
+"""Seconds for which lines are gathered before they are sent."""
 
 
 class PageStream:
@@ -30,9 +30,9 @@ class PageStream:
         """Open a page.
 
         Args:
-            hub: open pages.
-            path: its path and query.
-            token: what stands for a form's token in the events, and the token.
+            hub: of all open pages.
+            path: path and query of the page.
+            token: what stands for the token of forms in the events, and that token.
         """
         self._hub = hub
         self._token = tuple(text.encode() for text in token)
@@ -57,10 +57,11 @@ class PageStream:
 class LogStream:
     """Lines of one service: the last ones, then others as they come.
 
-    The first event says ``reset``: what a page has from before may have gaps to what follows.
+    The first event says ``reset``: there may be a gap between the lines a page already has and
+    these.
 
-    Each read of this stream is one request to the supervisor's socket that lasts until there are
-    lines; so there is no task that nobody owns.
+    Each read of this stream reads from the supervisor's socket until there are lines; so it needs
+    no task of its own.
     """
 
     def __init__(self, services: Services, name: str) -> None:
@@ -83,6 +84,6 @@ class LogStream:
         return b"data: " + event.encode() + b"\n\n"
 
     async def aclose(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._follow is not None:
             await self._follow.aclose()

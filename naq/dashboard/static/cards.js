@@ -1,4 +1,5 @@
-// On a phone rows of tables are cards (naq.css): each value is told by the head of its column.
+// On a phone the rows of a table become cards (naq.css): each value is labelled with the head of its
+// column.
 
 function label() {
   for (const table of document.querySelectorAll("table.fixed")) {

@@ -1,4 +1,4 @@
-// Rows: those that fit a filter, and those that are checked.
+// Rows of tables: which fit the filter, and which are checked.
 
 function filter(input) {
   const text = input.value.trim().toLowerCase();
@@ -11,13 +11,13 @@ function filter(input) {
 const filters = document.querySelectorAll("[data-filter]");
 for (const input of filters) {
   input.addEventListener("input", () => filter(input));
-  filter(input); // a browser may have kept what was typed
+  filter(input); // browsers may restore what was typed
 }
 
 const all = document.querySelector("[data-all]");
 const boxes = () => [...document.getElementsByName(all.dataset.all)];
 
-function told() {
+function report() {
   if (!all) return;
   const every = boxes();
   const checked = every.filter((box) => box.checked).length;
@@ -28,14 +28,14 @@ function told() {
 
 all?.addEventListener("change", () => {
   for (const box of boxes()) box.checked = all.checked;
-  told();
+  report();
 });
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
-  else told();
+  else report();
 });
 document.addEventListener("naq:update", () => {
   filters.forEach(filter);
-  told();
+  report();
 });
-told();
+report();

@@ -1,7 +1,7 @@
-// Asks before something is destroyed: in a dialog, instead of by the <details> that is there without
-// JavaScript and that says what is asked.
+// Asks before something is destroyed, in a dialog. Without JavaScript the <details> asks instead; the
+// question is the same.
 
-// A new dialog for each question: a closed one tells so a little later, when the next may be open.
+// A new dialog for each question: the close event comes a little late, when the next may be open.
 function ask(question, word, confirmed) {
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", "question");
@@ -34,7 +34,7 @@ document.addEventListener("click", (event) => {
   if (!summary) return;
   event.preventDefault();
   const button = summary.parentElement.querySelector("button").cloneNode(true);
-  button.hidden = true; // a copy: a live update may take the original away meanwhile
+  button.hidden = true; // a copy: a live update may remove the original meanwhile
   document.body.append(button);
   ask(summary.parentElement.querySelector("p").textContent, button.textContent, (sure) => {
     if (sure && button.form) button.form.requestSubmit(button);

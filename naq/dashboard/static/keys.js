@@ -1,4 +1,4 @@
-// "/" goes to the search of the page, Escape leaves it or closes what is open around it.
+// "/" moves to the search field of the page; Escape leaves it, or closes the form around it.
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;

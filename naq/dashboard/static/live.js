@@ -1,8 +1,8 @@
-// Keeps the page as the server has it, by server-sent events.
+// Keeps the page up to date, by server-sent events.
 //
-// EventSource comes back by itself when the connection is lost, but not when it was refused; then it
-// is tried again here, less and less often. A page that nobody sees lets go of its connection:
-// a browser has only six for all pages of a server.
+// EventSource reconnects by itself after a lost connection, but not after a refused one; that is
+// retried here, less and less often. A hidden page gives up its connection: a browser has only six for
+// all pages of a server.
 
 import { morph } from "./morph.js";
 import { tick } from "./times.js";
@@ -39,12 +39,12 @@ function open() {
     source = null;
     timer = setTimeout(open, pause * (0.75 + Math.random() / 2));
     pause = Math.min(LONGEST, pause * 2);
-    asked();
+    checkLogin();
   });
 }
 
-// An EventSource does not tell why it was refused: if one has to log in again, the page asks for it.
-async function asked() {
+// An EventSource does not say why it was refused: reload if the visitor has to log in again.
+async function checkLogin() {
   const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
   if (answer?.status === 401) location.reload();
 }

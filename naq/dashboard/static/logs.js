@@ -1,4 +1,4 @@
-// Lines of a service as it prints them; the last thousand.
+// The lines of a service as it prints them; the last thousand stay.
 
 const KEPT = 1000;
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;

@@ -1,5 +1,5 @@
-// Makes one element like another while what the reader does with it stays: focus, selection,
-// what is open, checked, typed or scrolled. Children are matched by id or data-key, others by place.
+// Makes one element equal to another, but keeps what belongs to the reader: focus, selection, and what
+// is open, checked, typed or scrolled. Children are matched by id or data-key, or else by position.
 
 const key = (node) => (node.nodeType === Node.ELEMENT_NODE && (node.dataset?.key ?? node.id)) || "";
 const like = (a, b) => a.nodeName === b.nodeName && key(a) === key(b);
@@ -10,7 +10,7 @@ export function morph(have, want) {
     return;
   }
   attributes(have, want);
-  if (have.localName === "time" && want.textContent && isTicking(have)) return; // times.js writes it
+  if (have.localName === "time" && want.textContent && isTicking(have)) return; // times.js writes that
   children(have, want);
 }
 
@@ -25,7 +25,7 @@ function attributes(have, want) {
   }
 }
 
-// What belongs to the reader, and to this session.
+// Whether an attribute belongs to the reader, or to this session.
 function own(element, name) {
   if (name === "open") return element.localName === "details" || element.localName === "dialog";
   if (name === "value") return element.name === "csrf";

@@ -1,4 +1,4 @@
-// What the pages can do more where there is JavaScript.
+// What JavaScript adds to the pages.
 
 import "./cards.js";
 import "./confirm.js";

@@ -1,4 +1,4 @@
-// After an action one is back where one was.
+// After an action, scrolls back to where the reader was.
 
 const KEY = "naq-scroll";
 
@@ -12,5 +12,5 @@ try {
     sessionStorage.setItem(KEY, JSON.stringify(where));
   });
 } catch {
-  // without storage one is at the top
+  // without storage the page starts at the top
 }

@@ -1,4 +1,4 @@
-// The button for light and dark: auto, light, dark, and again. Remembered in this browser.
+// The theme button: auto, light, dark, and round again. The browser remembers the choice.
 
 const button = document.getElementById("theme");
 const root = document.documentElement;

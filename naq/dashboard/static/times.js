@@ -1,4 +1,4 @@
-// Lets times tick: "3 s ago" becomes "4 s ago". One timer for the page, by the server's clock.
+// Keeps relative times current: "3 s ago" becomes "4 s ago". One timer per page, on the server's clock.
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "m"], [1, "s"]];
 const skew = Number(document.documentElement.dataset.now || 0) - performance.timeOrigin / 1000

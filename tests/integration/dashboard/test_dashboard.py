@@ -208,7 +208,7 @@ async def test_what_a_program_may_do(serve, queue):
             ("/api/schedules/new-year/pause", "is paused"),
             ("/api/schedules/new-year/resume", "is active"),
             ("/api/schedules/new-year/run-now", "runs now as new-year-"),
-            ("/api/queues/default/purge", "1 jobs of queue default"),
+            ("/api/queues/default/purge", "1 job of queue default"),
         ):
             answer = await browser.post(path)
             assert answer.code == 200, answer.text
