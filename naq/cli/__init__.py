@@ -1,7 +1,14 @@
 """What a person types: the ``naq`` command.
 
-Commands live in the modules of this package and are imported when they run. Every error becomes
-one line on stderr and an exit code here and nowhere else (docs/cli.md lists them).
+This file has the table of commands, each of which is imported only when it runs, and turns every
+error into one line on stderr and an exit code (docs/cli.md lists them). The rest::
+
+    serve     the programs that serve: worker, scheduler, dashboard
+    queue/    the commands that talk to the server
+    project/  the commands about a supervisor.toml and what it runs
+    common    what commands share: options, durations, a connection
+    logs      how programs that serve log
+    render    what a person reads: tables, JSON, errors
 """
 
 from __future__ import annotations
@@ -19,39 +26,39 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# Commands by group: name, where it is, and what `naq --help` says of it (the command itself is not
-# imported for that). The order here is the order there.
+# Commands by group: the name, where the function is, and what `naq --help` says about it without
+# importing it. The order here is the order there.
 COMMANDS = {
     "Run": [
         ("up", "project.up:up", "Run the services of a supervisor.toml."),
         ("ps", "project.services:ps", "Show the services that run here."),
-        ("down", "project.services:down", "Stop them in order."),
-        ("worker", "serve:worker", "Run jobs of queues."),
+        ("down", "project.services:down", "Stop all of them, in order."),
+        ("worker", "serve:worker", "Run the jobs of queues."),
         ("scheduler", "serve:scheduler", "Run schedules that need more than the server does."),
         ("dashboard", "serve:dashboard", "Serve the dashboard."),
     ],
     "Services of a running project": [
-        ("logs", "project.watch:logs", "Show what they have printed."),
+        ("logs", "project.watch:logs", "Show what services have printed."),
         ("start", "project.services:start", "Start services."),
         ("stop", "project.services:stop", "Stop services."),
         ("restart", "project.services:restart", "Restart services, all at once or one by one."),
         ("scale", "project.services:scale", "Change how many replicas run."),
-        ("reload", "project.services:reload", "Take over what has changed in the file."),
-        ("wait", "project.services:wait", "Wait until they are ready, stopped or completed."),
+        ("reload", "project.services:reload", "Apply what has changed in the file."),
+        ("wait", "project.services:wait", "Wait until services are ready, stopped or completed."),
         ("pause", "project.services:pause", "Let workers take no new jobs."),
-        ("resume", "project.services:resume", "Let them take jobs again."),
-        ("signal", "project.services:signal", "Send a signal to their processes."),
-        ("events", "project.watch:events", "Show what has happened to them."),
+        ("resume", "project.services:resume", "Let workers take jobs again."),
+        ("signal", "project.services:signal", "Send a signal to the processes of services."),
+        ("events", "project.watch:events", "Show what has happened to services."),
         ("run", "project.file:run", "Run a command in the environment of a service."),
     ],
     "Supervisor file": [
-        ("validate", "project.file:validate", "Check it."),
+        ("validate", "project.file:validate", "Check a supervisor file."),
         ("graph", "project.file:graph", "Draw which service needs which."),
-        ("schema", "project.file:schema", "Print its JSON Schema, for editors."),
+        ("schema", "project.file:schema", "Print the JSON Schema of such files, for editors."),
     ],
     "Jobs": [
         ("enqueue", "queue.jobs:enqueue", "Put a call into a queue."),
-        ("job", "queue.jobs:job", "Show a job, its result or traceback."),
+        ("job", "queue.jobs:job", "Show a job, with its result or traceback."),
         ("cancel", "queue.jobs:cancel", "Cancel a job."),
     ],
     "Schedules": [
@@ -60,21 +67,25 @@ COMMANDS = {
         (
             "job-control",
             "queue.schedules:job_control",
-            "Cancel, pause, resume, reschedule, run now.",
+            "Cancel, pause, resume or reschedule one, or run it now.",
         ),
     ],
     "Queues and workers": [
         ("list-queues", "queue.queues:list_queues", "Show all queues and their numbers."),
-        ("pause-queue", "queue.queues:pause_queue", "Give no more jobs of a queue to workers."),
-        ("resume-queue", "queue.queues:resume_queue", "Give them again."),
+        ("pause-queue", "queue.queues:pause_queue", "Hold back the jobs of a queue."),
+        ("resume-queue", "queue.queues:resume_queue", "Let workers take them again."),
         ("purge", "queue.queues:purge", "Remove all jobs of queues."),
         ("list-workers", "queue.queues:list_workers", "Show all workers and what they run."),
-        ("metrics", "queue.queues:metrics", "Print all numbers as Prometheus reads them."),
+        ("metrics", "queue.queues:metrics", "Print all numbers in the format of Prometheus."),
     ],
     "Dead letters": [
-        ("list-failed", "queue.deadletters:list_failed", "Show jobs that will not be tried again."),
-        ("requeue", "queue.deadletters:requeue", "Queue them again."),
-        ("delete-failed", "queue.deadletters:delete_failed", "Remove them for good."),
+        (
+            "list-failed",
+            "queue.deadletters:list_failed",
+            "Show dead letters: jobs that will not be tried again.",
+        ),
+        ("requeue", "queue.deadletters:requeue", "Put dead letters back into their queues."),
+        ("delete-failed", "queue.deadletters:delete_failed", "Delete dead letters for good."),
     ],
 }
 

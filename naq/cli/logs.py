@@ -1,8 +1,8 @@
-"""How naq's own programs log: for people on a terminal, plain text or JSON elsewhere.
+"""How naq's own programs log: for people on a terminal, as plain text or JSON elsewhere.
 
-One handler on the root logger is the only way out. structlog, which a user's modules may call, ends
-in it too, so one level, one format and one place hold for everything. A record that is made inside
-a job says which one; that is looked up here, when there is a record, and by no other means.
+Everything leaves through one handler on the root logger, including what a user's modules log with
+structlog; so there is one level, one format and one place. A record made inside a job names that
+job, which is looked up only when there is a record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["configure", "formatter"]
 
 _BLOCKS = ("stack", "stack_info", "exception")
-"""Fields of several lines: structlog's stack, logging's, and an error's traceback."""
+"""Fields with several lines: the stack, as structlog and logging name it, and a traceback."""
 _JOB = ("job_id", "queue", "attempt", "function")
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
@@ -31,7 +31,7 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 def configure(level: str, style: str) -> None:
     """Send the log of naq, nats-py and the user's own modules to stderr.
 
-    A process in which somebody has configured structlog already keeps that.
+    If structlog has been configured already, its configuration stays.
 
     Args:
         level: ``debug`` to ``critical``.
@@ -49,16 +49,16 @@ def configure(level: str, style: str) -> None:
 
 
 def formatter(style: str, *, dimmed: bool = False) -> ProcessorFormatter:
-    """Return what makes a line of a record, in one of the styles of :func:`configure`.
+    """Return what turns a record into text.
 
     Args:
-        style: ``json``, or any other: text.
-        dimmed: whether the fields of a text are.
+        style: ``json``; anything else is text.
+        dimmed: whether the fields of a line of text are dimmed.
     """
     return ProcessorFormatter(
         foreign_pre_chain=_shared(),
         processors=[
-            _add_job,  # here and not in the chains before: those are others' to configure
+            _add_job,  # not in the chains before, which others may configure
             structlog.processors.format_exc_info,
             ProcessorFormatter.remove_processors_meta,
             structlog.processors.JSONRenderer() if style == "json" else _Line(dimmed=dimmed),
@@ -76,7 +76,7 @@ def _shared() -> list[Processor]:
 
 
 def _configure_structlog(shared: list[Processor]) -> None:
-    """Let what is logged with structlog go the way of everything else."""
+    """Let structlog log through the standard library, like everything else."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -87,20 +87,20 @@ def _configure_structlog(shared: list[Processor]) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        # Modules that are imported later may configure it for themselves; loggers follow them.
+        # Modules imported later may configure structlog; existing loggers then follow.
         cache_logger_on_first_use=False,
     )
 
 
 def _add_job(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Add the job this is logged in; a field of that name that somebody gave stays."""
+    """Add the job in which this is logged; fields that were given explicitly stay."""
     for name, value in job_fields().items():
         event.setdefault(name, value)
     return event
 
 
 class _Line:
-    """Renders one line: level, what happened, and further fields; the supervisor adds the rest."""
+    """Renders a record as time, level, message and further fields."""
 
     def __init__(self, *, dimmed: bool) -> None:
         self._before, self._after = (_DIM, _PLAIN) if dimmed else ("", "")
@@ -109,9 +109,8 @@ class _Line:
         level = str(event.pop("level", "")).upper()
         message = event.pop("event", "")
         event.pop("logger", None)
-        if event.get("job_id") and str(event["job_id"]) in str(
-            message
-        ):  # it says itself which job it is about
+        job_id = event.get("job_id")
+        if job_id and str(job_id) in str(message):  # the message names its job itself
             for name in _JOB:
                 event.pop(name, None)
         moment = str(event.pop("timestamp", ""))[11:23]
@@ -122,7 +121,7 @@ class _Line:
 
 
 def _shown(value: object) -> str:
-    """Return a value as it is read most easily: text without quotes, where they are not needed."""
+    """Return a value as text, in quotes only where they are needed."""
     if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" =\"'"):
         return value
     return repr(value)

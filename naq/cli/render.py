@@ -39,18 +39,18 @@ __all__ = [
 
 
 def say(text: object = "") -> None:
-    """Print one line of result to stdout."""
+    """Print one line of a result, to stdout."""
     print(text, flush=True)  # noqa: T201 - standard output is the log here
 
 
 def line(text: str) -> None:
-    """Print one line about what is going on to stderr."""
+    """Print one line about what is going on, to stderr."""
     print(f"naq: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager
 def busy(text: str) -> Iterator[None]:
-    """Show on a terminal that something is waited for; nothing in a pipe."""
+    """Show on a terminal that the command is waiting; nothing in a pipe."""
     if not sys.stderr.isatty():
         yield
         return
@@ -62,7 +62,7 @@ def busy(text: str) -> Iterator[None]:
 
 
 def error(exc: BaseException, *, debug: bool = False) -> int:
-    """Print ``exc`` as one line on stderr, and return the exit code; ``debug``: with traceback."""
+    """Print ``exc`` as one line on stderr, after a traceback if ``debug``; return the exit code."""
     if debug:
         traceback.print_exception(exc)
     for problem in exc.problems if isinstance(exc, ConfigurationError) else (str(exc),):
@@ -71,7 +71,7 @@ def error(exc: BaseException, *, debug: bool = False) -> int:
 
 
 def exit_code(exc: BaseException) -> int:
-    """Return the exit code that stands for ``exc``."""
+    """Return the exit code for ``exc``."""
     match exc:
         case SupervisorError():
             return exc.exit_code
@@ -98,14 +98,14 @@ def usage_error(exc: Exception) -> int:
 
 
 def broken_pipe() -> int:
-    """Whoever read our output has gone: end quietly, as ``head`` expects."""
-    # The interpreter flushes stdout at exit and would complain again.
+    """End quietly when whoever read our output has gone, as ``head`` does; return the exit code."""
+    # The interpreter flushes stdout at exit and would complain once more.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document; datetimes become ISO 8601 in UTC."""
+    """Print one JSON document; datetimes become ISO 8601."""
     text = msgspec.json.encode(value, enc_hook=repr)
     if sys.stdout.isatty():
         text = msgspec.json.format(text, indent=2)
@@ -118,7 +118,7 @@ def table(
     """Print rows: a rich table on a terminal, aligned plain text in a pipe.
 
     Args:
-        columns: headings, upper case by habit.
+        columns: headings, in upper case.
         rows: cells; None is shown as ``-``.
         empty: what to say on stderr when there are no rows.
         title: shown above the table on a terminal.
@@ -136,7 +136,7 @@ def table(
 
         pretty = Table(*columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
         for row in cells:
-            # Text, not str: a job named [red] is text and no markup.
+            # Text, not str: a job named [red] is not markup.
             pretty.add_row(*(Text(cell) for cell in row))
         Console().print(pretty)
         return
@@ -146,14 +146,14 @@ def table(
 
 
 def ago(when: datetime | None, now: datetime | None = None) -> str:
-    """How long ago ``when`` was, in the two largest units: ``3m12s``."""
+    """Return how long ago ``when`` was, in its two largest units: ``3m12s``."""
     if when is None:
         return "-"
     return duration((now or datetime.now(UTC)).timestamp() - when.timestamp())
 
 
 def duration(seconds: float) -> str:
-    """Return ``seconds`` in the two largest units: ``850ms``, ``4.2s``, ``3m12s``, ``5h03m``."""
+    """Return a duration in its two largest units: ``850ms``, ``4.2s``, ``3m12s``, ``5h03m``."""
     if seconds < 0:
         return "0ms"
     if seconds < 1:

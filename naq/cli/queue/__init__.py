@@ -1,0 +1,8 @@
+"""The commands that talk to the server: jobs, schedules, queues.
+
+calls        a call as it is typed
+jobs         enqueue, job, cancel
+schedules    schedule, list-scheduled, job-control
+queues       list-queues, pause-queue, resume-queue, purge, list-workers, metrics
+deadletters  list-failed, requeue, delete-failed
+"""

@@ -35,7 +35,7 @@ def list_failed(
 
     Args:
         queue: Only of this queue.
-        limit: At most so many.
+        limit: At most this many.
         json: Print one JSON document.
     """
 
@@ -66,11 +66,11 @@ def list_failed(
 def requeue(
     *job_ids: str, every: All = False, queue: QueueOption = None, common: Common | None = None
 ) -> int:
-    """Queue dead letters again, with all their attempts before them.
+    """Put dead letters back into their queues, with all their attempts ahead of them.
 
     Args:
         job_ids: Ids of jobs.
-        every: All dead letters instead, or all of one queue with --queue.
+        every: All dead letters instead, or those of one queue with --queue.
         queue: With --all: only of this queue.
     """
     return _for_each(job_ids, every, queue, "requeued", lambda letters: letters.requeue, common)
@@ -79,11 +79,11 @@ def requeue(
 def delete_failed(
     *job_ids: str, every: All = False, queue: QueueOption = None, common: Common | None = None
 ) -> int:
-    """Remove dead letters for good.
+    """Delete dead letters for good.
 
     Args:
         job_ids: Ids of jobs.
-        every: All dead letters instead, or all of one queue with --queue.
+        every: All dead letters instead, or those of one queue with --queue.
         queue: With --all: only of this queue.
     """
     return _for_each(job_ids, every, queue, "deleted", lambda letters: letters.delete, common)
@@ -97,7 +97,7 @@ def _for_each(
     action: Callable[[DeadLetters], Callable[[str], Awaitable[None]]],
     common: Common | None,
 ) -> int:
-    """Do it to each; one that is not there does not stop the others."""
+    """Act on each dead letter; one that does not exist does not stop the others."""
     from naq.base.names import check_job_id
 
     if bool(job_ids) == every:

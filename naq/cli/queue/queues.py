@@ -1,4 +1,4 @@
-"""``naq list-queues``, ``pause-queue``, ``resume-queue``, ``purge``, ``list-workers``."""
+"""Queues and workers: ``naq list-queues``, ``purge``, ``list-workers`` and their like."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["list_queues", "list_workers", "metrics", "pause_queue", "purge", "re
 
 
 def list_queues(*, json: Json = False, common: Common | None = None) -> int:
-    """Show all queues: how many jobs wait, run, are delayed or dead, and how old the oldest is."""
+    """Show all queues: how many jobs wait, run, are delayed or dead, and the age of the oldest."""
 
     async def ask(connection: Connection) -> list[Any]:
         from naq.queue.admin import list_queues as ask_all
@@ -46,7 +46,7 @@ def list_queues(*, json: Json = False, common: Common | None = None) -> int:
 
 
 def metrics(*, common: Common | None = None) -> int:
-    """Print all queues, workers and schedules as Prometheus reads them."""
+    """Print all queues, workers and schedules in the format of Prometheus."""
 
     async def ask(connection: Connection) -> str:
         from naq.queue.metrics import queue_metrics
@@ -58,7 +58,7 @@ def metrics(*, common: Common | None = None) -> int:
 
 
 def pause_queue(queue: str, /, *, common: Common | None = None) -> int:
-    """Give no more jobs of a queue to workers; running ones go on.
+    """Hold back the jobs of a queue; those that run carry on.
 
     Args:
         queue: Its name.
@@ -78,7 +78,7 @@ def pause_queue(queue: str, /, *, common: Common | None = None) -> int:
 
 
 def resume_queue(queue: str, /, *, common: Common | None = None) -> int:
-    """Give jobs of a paused queue to workers again.
+    """Let workers take the jobs of a paused queue again.
 
     Args:
         queue: Its name.
@@ -104,11 +104,11 @@ def purge(
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative=())] = False,
     common: Common | None = None,
 ) -> int:
-    """Remove all queued and delayed jobs of queues; print how many per queue.
+    """Remove all queued and delayed jobs of queues; print how many of each.
 
     Args:
         queue: Its name.
-        queues: More of them.
+        queues: More queues.
         yes: Do not ask.
     """
     from naq.base.names import check_queue
@@ -172,7 +172,7 @@ def list_workers(*, json: Json = False, common: Common | None = None) -> int:
         )
         for info in found
     ]
-    render.table(columns, rows, empty="no worker is there")
+    render.table(columns, rows, empty="no worker runs")
     return 0
 
 
