@@ -103,6 +103,7 @@ def _app() -> cyclopts.App:
         print_error=False,
         exit_on_error=False,
         result_action="return_value",
+        default_parameter=cyclopts.Parameter(negative_iterable=()),  # no --empty-import
     )
     for position, (title, commands) in enumerate(COMMANDS.items()):
         group = cyclopts.Group(title, sort_key=position)
