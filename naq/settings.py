@@ -1,6 +1,6 @@
 """What the environment says: every ``NAQ_*`` variable, read once, when :class:`Settings` is built.
 
-Nothing is read at import. Everything wrong is reported together.
+Nothing is read at import. Everything that is wrong is reported together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from naq.base.names import Names, check_queue
+from naq.base.text import duration
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Settings:
         return Names(self.prefix)
 
     def ack_wait(self, queue: str) -> float:
-        """Seconds after which the server gives a silent worker's job of ``queue`` to another."""
+        """Return the seconds after which the server takes a job from a worker that is silent."""
         return self.ack_wait_per_queue.get(queue, self.default_ack_wait)
 
     @classmethod
@@ -90,9 +91,9 @@ class Settings:
 
 
 def _seconds(text: str, least: float = 0.0) -> float:
-    value = float(text)
-    if not least <= value < float("inf"):
-        raise ValueError(f"must be a number of seconds, {least:g} or more")
+    value = duration(text.strip())
+    if value < least:
+        raise ValueError(f"must be {least:g} s or more")
     return value
 
 
@@ -119,14 +120,17 @@ def _replicas(text: str) -> int:
 
 def _per_queue(text: str) -> Mapping[str, float]:
     try:
-        table = msgspec.json.decode(text, type=dict[str, float])
+        table = msgspec.json.decode(text, type=dict[str, float | str])
     except msgspec.DecodeError as exc:
-        raise ValueError(f'must be JSON like {{"mail": 60}}: {exc}') from exc
-    for queue, seconds in table.items():
+        raise ValueError(f'must be JSON like {{"mail": 60, "video": "1h30m"}}: {exc}') from exc
+    waits: dict[str, float] = {}
+    for queue, wait in table.items():
         check_queue(queue)
-        if seconds < 1:
-            raise ValueError(f"{queue}: must be 1 second or more")
-    return MappingProxyType(table)
+        try:
+            waits[queue] = _at_least_a_second(str(wait))
+        except ValueError as exc:
+            raise ValueError(f"{queue}: {exc}") from exc
+    return MappingProxyType(waits)
 
 
 def _prefix(text: str) -> str:

@@ -1,6 +1,6 @@
-"""How long to wait before trying again.
+"""How long to wait before trying again: numbers in, seconds out.
 
-Pure: numbers in, seconds out. Jobs, restarts and reconnects all ask here.
+Jobs, restarts and reconnects all use these.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def exponential(
     jitter: float = 0.0,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> float:
-    """Seconds before try ``n`` (0 is the first one): ``min(maximum, initial * factor**n)``.
+    """Return the seconds to wait after ``n`` tries: ``min(maximum, initial * factor**n)``.
 
     Args:
         n: how many tries went before.
-        initial: seconds before the first one.
+        initial: seconds for ``n`` = 0.
         factor: growth per try.
         maximum: upper bound in seconds, before jitter.
-        jitter: share of the delay it may differ by, 0.2 means 80 % to 120 %.
+        jitter: by what share the delay may differ; 0.2 means 80 % to 120 % of it.
         uniform: source of randomness, ``uniform(low, high)``.
     """
     if initial <= 0:
@@ -46,7 +46,7 @@ def jittered(
     *,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> float:
-    """``seconds`` spread evenly over ``seconds * (1 - jitter) .. seconds * (1 + jitter)``."""
+    """Return a random time between ``seconds * (1 - jitter)`` and ``seconds * (1 + jitter)``."""
     if jitter <= 0 or seconds <= 0:
         return max(0.0, seconds)
     return max(0.0, seconds * uniform(1 - jitter, 1 + jitter))
@@ -60,11 +60,11 @@ def retry_delay(
     jitter: float = 0.0,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> float:
-    """Seconds until a job is tried again after its ``failures``-th failure (1 is the first).
+    """Return the seconds until a job is tried again after its ``failures``-th failure, from 1.
 
-    ``constant``: ``delay`` every time. ``linear``: ``delay * failures``. ``exponential``:
-    ``delay * 2**(failures - 1)``. A list gives one delay per failure, the last one repeats; the
-    strategy does not apply to it.
+    With the strategy ``constant`` that is ``delay`` every time, with ``linear`` ``delay *
+    failures``, with ``exponential`` ``delay * 2**(failures - 1)``. A list has one delay per
+    failure, of which the last one repeats; the strategy does not matter then.
     """
     if not isinstance(delay, (int, float)):
         seconds = delay[min(failures, len(delay)) - 1] if delay else 0.0

@@ -1,6 +1,7 @@
-"""Ports a server could listen on, and who else does.
+"""What a program must ask of the machine it runs on: private files, and free ports.
 
-Files that only this user may read, and secrets that are kept in them.
+Secrets are kept in files that only this user may read. A port is looked at before a server is
+started on it, so that the reason why it cannot be had is told in one line.
 """
 
 from __future__ import annotations
@@ -20,8 +21,33 @@ if TYPE_CHECKING:
 __all__ = ["bracketed", "free_port", "is_free", "kept_token", "require_free", "write_private"]
 
 
+def write_private(path: Path, text: str) -> None:
+    """Replace ``path`` by a file that was never readable by any other user."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def kept_token(path: Path) -> str:
+    """Return the token in a file; if there is none, put one there that nobody can guess.
+
+    Raises:
+        OSError: the file can neither be read nor written.
+    """
+    try:
+        token = path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        token = ""
+    if not token:
+        token = secrets.token_urlsafe(32)
+        write_private(path, token)
+    return token
+
+
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on ``port`` of ``host`` (by default loopback) now."""
+    """Whether a server could listen on ``port`` of ``host`` now."""
     return _why_not(port, host) is None
 
 
@@ -37,15 +63,15 @@ def _why_not(port: int, host: str) -> OSError | None:
 
 
 def bracketed(host: str) -> str:
-    """Return ``host`` as it stands in urls: an IPv6 address in brackets."""
+    """Return ``host`` as it is written in urls: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def require_free(port: int, host: str = "127.0.0.1") -> None:
-    """Raise where nats-server could not listen.
+    """Check that nats-server could listen on ``port`` of ``host``.
 
     Raises:
-        ConfigurationError: with the reason, and who holds the port where that can be seen.
+        ConfigurationError: it could not; with the reason, and who listens there if that is known.
     """
     problem = _why_not(port, host)
     if problem is not None:
@@ -56,7 +82,7 @@ def require_free(port: int, host: str = "127.0.0.1") -> None:
 
 def _holder(port: int) -> str:
     """Name who listens on ``port``, as far as this user may see it."""
-    import psutil  # noqa: PLC0415 - 25 ms, and only where a broker file exists
+    import psutil  # noqa: PLC0415 - takes 25 ms, and only this needs it
 
     with contextlib.suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
@@ -66,33 +92,8 @@ def _holder(port: int) -> str:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, as far as one can know before listening."""
+    """Return a port of loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def kept_token(path: Path) -> str:
-    """Return the token in a file; the first time one that nobody can guess is put there.
-
-    Raises:
-        OSError: the file can neither be read nor written.
-    """
-    try:
-        token = path.read_text("utf-8").strip()
-    except FileNotFoundError:
-        token = ""
-    if not token:
-        token = secrets.token_urlsafe(32)
-        write_private(path, token)
-    return token
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace ``path`` by a file that was never readable by anyone else."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)

@@ -1,7 +1,7 @@
 """What people write, read in one place: durations, addresses, ``module:function``, templates.
 
-Each reader takes a text and raises :class:`ValueError` with what it expected. Where the text
-stood, and which exit code that is, the caller knows and adds.
+Each reader takes a text and raises :class:`ValueError` with what it expected. The caller knows
+where the text comes from and adds that.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 60
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|w))+")
 """A duration with units; the pattern is part of the JSON Schema of supervisor.toml."""
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
-# The fields a text may use, and their doubled form, which stands for itself. Other braces are
+# The fields a template may use, and their doubled form, which stands for itself. Other braces are
 # left alone: they belong to the shell, to JSON, to Go templates. `${port}` is the shell's.
 _NAMES = "service|replicas|replica|project|port"
 _FIELD = re.compile(rf"\{{\{{({_NAMES})\}}\}}|(?<!\$)\{{({_NAMES})\}}")
@@ -48,7 +50,7 @@ def duration(text: str) -> float:
     """Return the seconds of ``250ms``, ``10s``, ``5m``, ``1h30m``, ``2d``, ``1w`` or ``90``.
 
     Raises:
-        ValueError: it is none of these, or longer than a century.
+        ValueError: it is none of these, or it is longer than a century.
     """
     if DURATION.fullmatch(text):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
@@ -70,7 +72,7 @@ def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     bracketed = (host[:1], host[-1:]) == ("[", "]")
     usable = (":" not in host or bracketed) and not re.search(r"\s", host)
-    if usable and port.isascii() and port.isdecimal() and int(port) < 65_536:
+    if usable and _PORT.fullmatch(port) and int(port) < 65_536:
         return host.strip("[]") or "127.0.0.1", int(port)
     raise ValueError(f"{text!r} is not an address: write host:port, such as 127.0.0.1:9466")
 
@@ -82,10 +84,10 @@ def resolve(target: str) -> Any:
     Raises:
         ImportError: there is no such module.
         AttributeError: it has nothing of that name.
-        ValueError: not of that form, or not callable.
+        ValueError: it is not of that form, or what it names is not callable.
     """
     module, colon, path = target.partition(":")
-    if not (module and colon and path):
+    if not (module and colon and path) or module.startswith("."):
         raise ValueError(f"{target!r} does not name a function; write it as module:function")
     found = attribute(importlib.import_module(module), path)
     if not callable(found):
@@ -95,10 +97,10 @@ def resolve(target: str) -> Any:
 
 
 def attribute(root: Any, path: str) -> Any:
-    """Return what a dotted path leads to.
+    """Return the attribute of an attribute of ... ``root`` that a dotted path names.
 
     Raises:
-        AttributeError: it leads nowhere.
+        AttributeError: there is none.
     """
     for name in path.split("."):
         root = getattr(root, name)

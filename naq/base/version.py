@@ -1,4 +1,4 @@
-"""Which version of naq this is; the build reads it here, too."""
+"""The version of naq, for the program itself and for the build."""
 
 from __future__ import annotations
 

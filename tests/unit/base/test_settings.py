@@ -65,6 +65,39 @@ def test_all_that_is_wrong_is_said_at_once_with_the_name_of_each():
         assert name in problems
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90", 90), (" 90 ", 90), ("1.5", 1.5), ("1e3", 1000), ("90s", 90), ("1h30m", 5400)],
+)
+def test_durations(written, seconds):
+    assert Settings.from_env({"NAQ_DEFAULT_RESULT_TTL": written}).default_result_ttl == seconds
+
+
+@pytest.mark.parametrize("written", ["nan", "inf", "-1", "1e18", "200y", "0.5", "500ms"])
+def test_what_is_not_a_duration_of_a_second_or_more(written):
+    with pytest.raises(ConfigurationError, match="NAQ_DEFAULT_ACK_WAIT"):
+        Settings.from_env({"NAQ_DEFAULT_ACK_WAIT": written})
+
+
+def test_durations_of_single_queues():
+    table = '{"mail": 90, "video": "1h30m", "audio": 1.5}'
+    settings = Settings.from_env({"NAQ_ACK_WAIT_PER_QUEUE": table})
+    assert [settings.ack_wait(queue) for queue in ("mail", "video", "audio", "x")] == [
+        90,
+        5400,
+        1.5,
+        30,
+    ]
+
+
+@pytest.mark.parametrize(
+    "table", ['{"mail": 0}', '{"mail": "soon"}', '{"a.b": 9}', '{"mail": 1e18}', '{"mail": null}']
+)
+def test_durations_of_single_queues_are_checked(table):
+    with pytest.raises(ConfigurationError, match="NAQ_ACK_WAIT_PER_QUEUE"):
+        Settings.from_env({"NAQ_ACK_WAIT_PER_QUEUE": table})
+
+
 def test_a_heartbeat_must_be_shorter_than_the_time_to_live():
     with pytest.raises(ConfigurationError, match="HEARTBEAT"):
         Settings.from_env({"NAQ_WORKER_TTL": "10", "NAQ_WORKER_HEARTBEAT_INTERVAL": "10"})
