@@ -7,7 +7,9 @@ to ``naq`` itself. :func:`public` says so where it is defined.
 
 from __future__ import annotations
 
-from typing import TypeVar
+import inspect
+from contextlib import suppress
+from typing import TypeVar, get_type_hints
 
 __all__ = ["public"]
 
@@ -16,5 +18,18 @@ T = TypeVar("T")
 
 def public(defined: T) -> T:
     """Let a class or function be known as ``naq.<name>``."""
+    if isinstance(defined, type):
+        _resolve_annotations(defined)
     defined.__module__ = "naq"
     return defined
+
+
+def _resolve_annotations(cls: type) -> None:
+    """Turn annotations from text into types while their names can still be looked up.
+
+    msgspec, pydantic and others look them up in the class's module.
+    """
+    own = inspect.get_annotations(cls)
+    with suppress(NameError):  # a name for type checkers alone
+        found = get_type_hints(cls, include_extras=True)
+        cls.__annotations__ = {name: found[name] for name in own}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import typing
 from importlib import import_module
 
+import msgspec
 import pytest
 
 import naq
@@ -32,6 +34,15 @@ def test_public_names_belong_to_naq(name):
     value = getattr(naq, name)
     assert value.__module__ in {"naq", "naq.exceptions"}
     assert pickle.loads(pickle.dumps(value)) is value
+
+
+@pytest.mark.parametrize("cls", [naq.JobInfo, naq.CurrentJob])
+def test_public_values_can_still_be_decoded(cls):
+    made = naq.CurrentJob(id="1", queue="q", function_name="m:f", attempt=1, meta={})
+    if cls is naq.JobInfo:
+        made = naq.JobInfo(id="1", queue="q", function="m:f", status=JobStatus.FAILED)
+    assert msgspec.json.Decoder(cls).decode(msgspec.json.encode(made)) == made
+    assert "id" in typing.get_type_hints(cls)
 
 
 @pytest.mark.parametrize(
