@@ -216,16 +216,16 @@ async def events(port, queue):
 async def _drained(queue):
     """Wait until a resumed queue is empty; return the seconds from its first delivery on."""
     names, connection = queue._connection.names, queue._connection  # noqa: SLF001
-    subject = f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue.name)}"
-    before = (await connection.api(subject))["delivered"]["consumer_seq"]
+    which = names.jobs_stream, names.consumer(queue.name)
+    before = (await connection.streams.consumer_info(*which)).delivered.consumer_seq
     await queue.resume()
     began = None
     while True:
-        info = await connection.api(subject)
+        info = await connection.streams.consumer_info(*which)
         now = anyio.current_time()
-        if began is None and info["delivered"]["consumer_seq"] > before:
+        if began is None and info.delivered.consumer_seq > before:
             began = now
-        if not info["num_pending"] and not info["num_ack_pending"] and began is not None:
+        if not info.num_pending and not info.num_ack_pending and began is not None:
             return now - began
         await anyio.sleep(0.002)
 

@@ -59,7 +59,9 @@ async def _keep_one_stream(server):
     It does so a little later, when the next test may be making its first one there.
     """
     async with connect(settings=Settings(nats_url=server.url_with_token)) as connection:
-        await connection.api("STREAM.CREATE.kept", {"name": "kept", "subjects": ["kept"]})
+        await connection.streams.api(
+            "$JS.API.STREAM.CREATE.kept", {"name": "kept", "subjects": ["kept"]}
+        )
 
 
 @pytest.fixture

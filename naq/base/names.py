@@ -1,6 +1,7 @@
-"""What things are called on the server: streams, subjects, consumers, and which names are allowed.
+"""What things are called on the server: streams, subjects, consumers, headers of jobs.
 
-The layout, and why it is this one, is in docs/design/nats-layout.md.
+And which names users may give. The layout, and why it is this one, is in
+docs/design/nats-layout.md; headers that NATS itself understands are in :mod:`naq.nats.jetstream`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from typing import NamedTuple
 from naq.exceptions import ConfigurationError
 
 __all__ = [
+    "ATTEMPT",
+    "CHECK",
     "FIRE_MARK",
+    "OWN_HEADER",
     "PRIORITY",
+    "REVISION",
+    "SIGNATURE",
     "Counter",
     "Kind",
     "Names",
@@ -25,10 +31,21 @@ __all__ = [
     "new_id",
 ]
 
-PRIORITY = "normal"  # the subject has the place for high and low; they come with priorities
+PRIORITY = "normal"  # subjects have a place for high and low, which come with priorities
+
+OWN_HEADER = "Naq-"
+"""What the names of naq's own headers begin with."""
+SIGNATURE = "Naq-Sig"
+"""The signature of a message's body."""
+CHECK = "Naq-Check"
+"""On a job whose id somebody chose: it may have run before, so its record is read."""
+ATTEMPT = "Naq-Attempt"
+"""On a scheduled retry, with its number: the job's record must be read before it runs."""
+REVISION = "Naq-Revision"
+"""On an alarm, and on what it fires: the revision of the record it was made for."""
 
 _QUEUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# One NATS subject token: no dot, wildcard, white space or control character. One that ends with
+# One NATS subject token: no dot, wildcard, white space or control character. An id that ends with
 # "@" is the firing of a schedule.
 _JOB_ID = re.compile(r"[!-)+,\-/-=?-~]{0,127}[!-)+,\-/-=?A-~]")
 FIRE_MARK = "@"
@@ -63,14 +80,14 @@ def check_job_id(job_id: object) -> str:
 
 
 class _Ids:
-    """Random ids in blocks: one system call for many."""
+    """Random ids, made in blocks: one system call for many."""
 
     def __init__(self) -> None:
         self._block: list[str] = []
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._block = []  # the parent hands out the same ones
+        self._block = []  # the parent hands out the same ids
 
     def take(self) -> str:
         """Return an id that no other call returns."""
@@ -125,7 +142,7 @@ class Counter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Every name on the server, under one prefix, so that several naqs can share a server."""
+    """Every name on the server, under one prefix, so that several installations can share it."""
 
     prefix: str = "naq"
 
@@ -151,12 +168,12 @@ class Names:
 
     @property
     def workers_bucket(self) -> str:
-        """Presence of workers."""
+        """The bucket in which workers announce themselves."""
         return f"{self.prefix}_workers"
 
     @property
     def event_root(self) -> str:
-        """Where the server republishes what it stored in the results stream."""
+        """Below which the server republishes what it stores in the results stream."""
         return f"{self.prefix}ev"
 
     def job(self, queue: str, job_id: str) -> str:
@@ -180,7 +197,7 @@ class Names:
         return f"{self.prefix}.cs.{schedule_id}.gap"
 
     def fire(self, queue: str, schedule_id: str) -> str:
-        """Where the alarm of a plain schedule goes: the queue, so any worker makes it a job."""
+        """Where the alarm of a plain schedule goes: its queue, where any worker makes it a job."""
         return self.job(queue, f"{schedule_id}{FIRE_MARK}")
 
     def tick(self, schedule_id: str) -> str:
@@ -214,12 +231,12 @@ class Names:
         return f"{self.prefix}.d.{queue}.{job_id}"
 
     def count(self, minute: int, metric: str, queue: str | None = None) -> str:
-        """Subject of a counter of one minute: of one queue, or of all."""
+        """Subject of a counter of one minute, for one queue or for all."""
         of = "a" if queue is None else f"q.{queue}"
         return f"{self.prefix}.m.{of}.{minute}.{metric}"
 
     def total(self, queue: str, metric: str) -> str:
-        """Subject of a counter of all time."""
+        """Subject of a queue's counter of all time."""
         return f"{self.prefix}.m.t.{queue}.{metric}"
 
     def parts(self, subject: str) -> Parts:
@@ -273,6 +290,11 @@ class Names:
         """Core subject of a command to workers: ``where``, ``cancel``, ``ping``."""
         return f"{self.prefix}ctl.{verb}.{target}" if target else f"{self.prefix}ctl.{verb}"
 
+    @property
+    def workers_stream(self) -> str:
+        """The stream behind the bucket of workers."""
+        return f"KV_{self.workers_bucket}"
+
     def presence(self, worker_id: str) -> str:
-        """Key-value subject of a worker's presence."""
+        """Subject under which a worker announces itself in the bucket."""
         return f"$KV.{self.workers_bucket}.{worker_id}"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from naq.base import text
+from naq.base.names import SIGNATURE
 from naq.exceptions import ConfigurationError, SerializationError
 from naq.jobs import unpickle
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Codec", "reference", "register"]
 
-SIGNATURE = "Naq-Sig"
 
 T = TypeVar("T")
 

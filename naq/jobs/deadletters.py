@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from naq.exceptions import JobNotFoundError, SerializationError, ServerRefusedError
-from naq.jobs.codec import SIGNATURE, Codec
+from naq.base.names import SIGNATURE
+from naq.exceptions import JobNotFoundError, SerializationError
+from naq.jobs.codec import Codec
 from naq.jobs.job import DeadLetter, Failure
 from naq.jobs.message import trace_headers
 from naq.jobs.results import Results
-from naq.nats.connection import CONFLICT
+from naq.nats.jetstream import MESSAGE_ID
 
 if TYPE_CHECKING:
     from naq.nats.connection import Connection, Stored
@@ -41,9 +42,10 @@ class DeadLetters:
         """
         names = self._connection.names
         subject = names.dead_letter(queue or "*", "*")
-        page = await self._connection.page(names.results_stream, subject, after=after, limit=limit)
-        more = page[-1].seq if len(page) == limit else 0
-        return [self.open(stored) for stored in page], more
+        page, more = await self._connection.streams.page(
+            names.results_stream, subject, after=after, limit=limit
+        )
+        return [self.open(stored) for stored in page], page[-1].seq if more else 0
 
     async def get(self, job_id: str) -> DeadLetter:
         """Return one letter.
@@ -60,7 +62,7 @@ class DeadLetters:
             JobNotFoundError: there is none of this job.
         """
         stored = await self._find(job_id)
-        await self._connection.remove(self._connection.names.results_stream, stored.seq)
+        await self._connection.streams.remove(self._connection.names.results_stream, stored.seq)
 
     async def requeue(self, job_id: str) -> None:
         """Queue the job again, with all its attempts before it.
@@ -73,23 +75,19 @@ class DeadLetters:
         letter = self._codec.open(DeadLetter, stored.data, stored.headers)
         names = self._connection.names
         await Results(self._connection, codec=self._codec).delete(letter.id)
-        headers = trace_headers(letter.headers) | {
-            "Nats-Msg-Id": f"{letter.id}:again:{stored.seq}",
-            "Nats-Expected-Last-Subject-Sequence": "0",
-        }
+        headers = trace_headers(letter.headers)
+        headers[MESSAGE_ID] = f"{letter.id}:again:{stored.seq}"
         if SIGNATURE in letter.headers:
             headers[SIGNATURE] = letter.headers[SIGNATURE]
-        try:
-            await self._connection.store(names.job(letter.queue, letter.id), letter.body, headers)
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:  # else it is queued already: the letter can go
-                raise
+        subject = names.job(letter.queue, letter.id)
+        # If it is queued already, the letter can go as well.
+        await self._connection.streams.put_if(subject, letter.body, headers, expected=0)
         # This letter and no other: the job may have failed again by now.
-        await self._connection.remove(names.results_stream, stored.seq)
+        await self._connection.streams.remove(names.results_stream, stored.seq)
 
     async def _find(self, job_id: str) -> Stored:
         names = self._connection.names
-        stored, _ = await self._connection.first(
+        stored = await self._connection.streams.first(
             names.results_stream, names.dead_letter("*", job_id)
         )
         if stored is None:

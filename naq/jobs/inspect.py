@@ -74,7 +74,7 @@ async def cancel_job(connection: Connection, job_id: str, queue: str | None = No
     if waiting is not None:
         queue = names.parts(waiting.subject).queue
         for subject in (names.delayed(queue, job_id), names.job(queue, job_id)):
-            removed += await connection.purge(names.jobs_stream, subject)
+            removed += await connection.streams.purge(names.jobs_stream, subject)
     if await presence.cancel(connection, job_id) is not None:
         return True
     record, seq = await results.get(job_id)
@@ -109,9 +109,9 @@ async def _message(connection: Connection, job_id: str, queue: str | None) -> St
     names = connection.names
     for subject in (names.job, names.delayed):
         if queue is not None:
-            stored = await connection.get(names.jobs_stream, subject(queue, job_id))
+            stored = await connection.streams.get(names.jobs_stream, subject(queue, job_id))
         else:
-            stored, _ = await connection.first(names.jobs_stream, subject("*", job_id))
+            stored = await connection.streams.first(names.jobs_stream, subject("*", job_id))
         if stored is not None:
             return stored
     return None
@@ -185,9 +185,9 @@ async def _may_run(connection: Connection, stored: Stored, record: JobRecord | N
         return False
     if record is not None and record.retry_at is not None and time.time() < record.retry_at:
         return False
-    info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(parts.queue)}")
+    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(parts.queue))
     # Everything after the last one that was delivered has never been given to anyone.
-    return bool(info["num_ack_pending"]) and stored.seq <= info["delivered"]["stream_seq"]
+    return info.num_ack_pending > 0 and stored.seq <= info.delivered.stream_seq
 
 
 def _ended(record: JobRecord) -> JobInfo:

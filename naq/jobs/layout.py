@@ -4,10 +4,11 @@ Declaring is idempotent. What exists is compared with what is needed: a stream t
 feature or has other subjects is refused with its name and the difference, never changed silently.
 Why the layout is this one: docs/design/nats-layout.md.
 
-**The stream of jobs begins with a message that stays.** To find the next message at or before the
-beginning of a stream, nats-server looks at every subject there is, and a consumer asks just that
-whenever everything before is settled. With 600,000 jobs queued a third of the server's time went
-there (2.15.1, ``fileStore.LoadNextMsg``). Behind the keeper no consumer is ever at the beginning.
+**The stream of jobs begins with a message that stays, the keeper.** A request for the next message
+at or before the beginning of a stream makes nats-server look at every subject there is, and a
+consumer makes that request whenever all that came before is settled. With 600,000 jobs queued a
+third of the server's time went there (2.15.1, ``fileStore.LoadNextMsg``). With the keeper in front
+no consumer is ever at the beginning.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from naq.exceptions import ConfigurationError, ServerRefusedError
+from naq.nats.jetstream import (
+    CONSUMER_EXISTS,
+    EXPECTED_SEQUENCE,
+    STREAM_NAME_IN_USE,
+    STREAM_NOT_FOUND,
+    nanoseconds,
+)
 
 if TYPE_CHECKING:
     from naq.nats.connection import Connection
+    from naq.nats.jetstream import StreamInfo
 
 __all__ = ["ensure_consumer", "ensure_counters", "ensure_streams", "ensure_ticks"]
 
@@ -30,17 +39,9 @@ MAX_ACK_PENDING = 100_000
 MAX_WAITING = 8192
 """Pull requests that may stand at one consumer; cannot be changed later."""
 COUNTS_AGE = 7200.0
-"""Seconds the counters of a minute are kept: for charts over an hour, and some."""
+"""Seconds the counters of a minute are kept: enough for charts over an hour."""
 TICK_WAIT = 5.0
-"""Seconds a scheduler has for what is due of a schedule, before another one is asked."""
-
-_STREAM_NOT_FOUND = 10059
-_STREAM_NAME_IN_USE = 10058
-_CONSUMER_EXISTS = frozenset({10105, 10148, 10013})
-
-
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1e9)
+"""Seconds a scheduler has for what is due of a schedule before another one is asked."""
 
 
 def _streams(connection: Connection) -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ def _streams(connection: Connection) -> list[dict[str, Any]]:
             "allow_atomic": True,
             "allow_batched": True,
             "max_consumers": MAX_CONSUMERS,
-            "duplicate_window": _nanoseconds(DUPLICATE_WINDOW),
+            "duplicate_window": nanoseconds(DUPLICATE_WINDOW),
         },
         {
             **common,
@@ -78,11 +79,11 @@ def _streams(connection: Connection) -> list[dict[str, Any]]:
         },
         {
             **common,
-            "name": f"KV_{names.workers_bucket}",
+            "name": names.workers_stream,
             "description": "naq: presence of workers",
             "retention": "limits",
-            "subjects": [f"$KV.{names.workers_bucket}.>"],
-            "storage": "memory",  # workers say again that they are there after a restart
+            "subjects": [names.presence(">")],
+            "storage": "memory",  # after a restart workers announce themselves again
             "allow_rollup_hdrs": True,
             "deny_delete": True,
         },
@@ -100,7 +101,7 @@ def _counter_streams(connection: Connection) -> list[dict[str, Any]]:
         "max_msgs_per_subject": 1,
         "allow_direct": True,
         "allow_msg_counter": True,
-        "duplicate_window": _nanoseconds(DUPLICATE_WINDOW),
+        "duplicate_window": nanoseconds(DUPLICATE_WINDOW),
     }
     return [
         {
@@ -108,7 +109,7 @@ def _counter_streams(connection: Connection) -> list[dict[str, Any]]:
             "name": names.counts_stream,
             "description": "naq: what happened to jobs, by the minute",
             "subjects": [f"{prefix}.m.a.>", f"{prefix}.m.q.>"],
-            "max_age": _nanoseconds(COUNTS_AGE),
+            "max_age": nanoseconds(COUNTS_AGE),
         },
         {
             **common,
@@ -122,9 +123,12 @@ def _counter_streams(connection: Connection) -> list[dict[str, Any]]:
 async def ensure_counters(connection: Connection) -> None:
     """Create the streams of counters that are missing, once per connection.
 
-    Apart from :func:`ensure_streams`, because a producer needs none of them.
+    Apart from :func:`ensure_streams`, because a program that only enqueues needs none of them.
 
-    Raises as :func:`ensure_streams`.
+    Raises:
+        ConfigurationError: a stream of that name exists and cannot serve.
+        ServerRefusedError: the server does not let us create one.
+        NaqConnectionError: no answer in time.
     """
     for wanted in _counter_streams(connection):
         name = wanted["name"]
@@ -142,32 +146,30 @@ async def ensure_streams(connection: Connection) -> None:
         NaqConnectionError: no answer in time.
     """
     names = connection.names
-    if {names.jobs_stream, names.results_stream, f"KV_{names.workers_bucket}"} <= (
-        connection.declared
-    ):
+    if {names.jobs_stream, names.results_stream, names.workers_stream} <= connection.declared:
         return
     for wanted in _streams(connection):
         name = wanted["name"]
         if name not in connection.declared:
             found = await _ensure_stream(connection, wanted, count=names.keeper)
             connection.declared.add(name)
-            if name == names.jobs_stream and not found["state"].get("subjects"):
-                _keep_first(connection)
+            if name == names.jobs_stream and not found.state.subjects:
+                _store_keeper(connection)
 
 
-def _keep_first(connection: Connection) -> None:
-    """Store the keeper, before anything else from here; without it all works, only slower."""
-    headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
-    connection.store_soon(_whatever, connection.names.keeper, b"", headers)
+def _store_keeper(connection: Connection) -> None:
+    """Store the keeper, before anything else that is sent over this connection.
 
-
-def _whatever(answer: object) -> None:
-    """It is there, or another process was first, or we may not."""
+    The answer does not matter: the keeper may be there already, or we may not be allowed to store
+    it, and without it all works, only slower.
+    """
+    headers = {EXPECTED_SEQUENCE: "0"}
+    connection.store_soon(lambda answer: None, connection.names.keeper, b"", headers)  # noqa: ARG005
 
 
 async def _ensure_stream(
     connection: Connection, wanted: dict[str, Any], *, count: str | None = None
-) -> dict[str, Any]:
+) -> StreamInfo:
     """Create a stream that is missing; return what the server says of it.
 
     Args:
@@ -175,25 +177,24 @@ async def _ensure_stream(
         wanted: its configuration.
         count: a subject whose messages are counted in ``state``.
     """
-    name = wanted["name"]
-    question = None if count is None else {"subjects_filter": count}
+    name, streams = wanted["name"], connection.streams
     try:
-        found = await connection.api(f"STREAM.INFO.{name}", question)
+        found = await streams.stream_info(name, count=count)
     except ServerRefusedError as exc:
-        if exc.code != _STREAM_NOT_FOUND:
+        if exc.code != STREAM_NOT_FOUND:
             raise
         try:
-            found = await connection.api(f"STREAM.CREATE.{name}", wanted)
+            found = await streams.create_stream(wanted)
         except ServerRefusedError as race:
-            if race.code != _STREAM_NAME_IN_USE:
+            if race.code != STREAM_NAME_IN_USE:
                 raise
-            found = await connection.api(f"STREAM.INFO.{name}", question)
-    _compare(name, wanted, found["config"])
+            found = await streams.stream_info(name, count=count)
+    _compare(name, wanted, found.config)
     return found
 
 
 # What may differ without harm: tuning, and what an operator may have changed on purpose.
-_FREE = frozenset(
+_MAY_DIFFER = frozenset(
     {
         "description",
         "num_replicas",
@@ -207,10 +208,14 @@ _FREE = frozenset(
 
 
 def _compare(name: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
-    """Raise if the stream that is there cannot do what naq needs."""
+    """Check that a stream that exists can do what naq needs.
+
+    Raises:
+        ConfigurationError: it cannot; with what is different.
+    """
     different = []
     for key, value in wanted.items():
-        if key in _FREE:
+        if key in _MAY_DIFFER:
             continue
         there = found.get(key)
         if key == "subjects":
@@ -231,14 +236,14 @@ def _compare(name: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
 async def ensure_consumer(connection: Connection, queue: str) -> float:
     """Create the consumer of ``queue`` if there is none; return its ``ack_wait`` in seconds.
 
-    One that exists is taken as it is, so that workers with other settings do not fight over it.
+    One that exists is used as it is, so that workers with other settings do not fight over it.
 
     Raises:
         ServerRefusedError: the server does not let us create it.
         NaqConnectionError: no answer in time.
     """
     names = connection.names
-    return await _ensure(
+    return await _ensure_consumer(
         connection,
         names.consumer(queue),
         names.queue_filter(queue),
@@ -250,10 +255,12 @@ async def ensure_consumer(connection: Connection, queue: str) -> float:
 async def ensure_ticks(connection: Connection) -> float:
     """Create the consumer all schedulers share if there is none; return its ``ack_wait``.
 
-    Raises as :func:`ensure_consumer`.
+    Raises:
+        ServerRefusedError: the server does not let us create it.
+        NaqConnectionError: no answer in time.
     """
     names = connection.names
-    return await _ensure(
+    return await _ensure_consumer(
         connection,
         names.ticks_consumer,
         names.tick(">"),
@@ -262,7 +269,7 @@ async def ensure_ticks(connection: Connection) -> float:
     )
 
 
-async def _ensure(
+async def _ensure_consumer(
     connection: Connection, consumer: str, filter_subject: str, *, description: str, ack_wait: float
 ) -> float:
     stream = connection.names.jobs_stream
@@ -273,20 +280,17 @@ async def _ensure(
         "deliver_policy": "all",
         "ack_policy": "explicit",
         "filter_subject": filter_subject,
-        "ack_wait": _nanoseconds(ack_wait),
+        "ack_wait": nanoseconds(ack_wait),
         "max_deliver": -1,
         "max_ack_pending": MAX_ACK_PENDING,
         "max_waiting": MAX_WAITING,
         "num_replicas": 0,
     }
-    request = {"stream_name": stream, "config": config, "action": "create"}
     try:
-        info = await connection.api(
-            f"CONSUMER.CREATE.{stream}.{consumer}.{filter_subject}", request
-        )
+        info = await connection.streams.create_consumer(stream, config)
     except ServerRefusedError as exc:
-        if exc.code not in _CONSUMER_EXISTS:
+        if exc.code not in CONSUMER_EXISTS:
             raise
-        info = await connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
+        info = await connection.streams.consumer_info(stream, consumer)
     connection.declared.add(consumer)
-    return float(info["config"]["ack_wait"]) / 1e9
+    return info.config.ack_wait / 1e9

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from naq.base.names import new_id
+from naq.base.names import CHECK, OWN_HEADER, new_id
 from naq.jobs import calls
 from naq.jobs.calls import Call
 from naq.jobs.job import JobMessage
+from naq.nats.jetstream import EXPECTED_SEQUENCE, MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from naq.jobs.codec import Codec
 
 __all__ = [
-    "ATTEMPT",
-    "CHECK",
-    "REVISION",
     "Batch",
     "Prepared",
     "at",
@@ -42,12 +40,6 @@ __all__ = [
     "trace_headers",
 ]
 
-ATTEMPT = "Naq-Attempt"
-"""Header of a message that is a scheduled retry: its record must be read before it runs."""
-CHECK = "Naq-Check"
-"""Header of a job whose id was chosen: one with this id may have run, so its record is read."""
-REVISION = "Naq-Revision"
-"""Header of an alarm, and of what it fires: the revision of the record it was made for."""
 TRACE = frozenset(
     ["traceparent", "tracestate", "b3", "uber-trace-id"]
     + [f"x-b3-{name}" for name in ("traceid", "spanid", "parentspanid", "sampled", "flags")]
@@ -188,7 +180,7 @@ def at(moment: float) -> str:
 
 def scheduled_for(headers: dict[str, str] | None) -> float | None:
     """Return the one moment a stored message fires at; None if it does not, or repeatedly."""
-    pattern = (headers or {}).get("Nats-Schedule", "")
+    pattern = (headers or {}).get(SCHEDULE, "")
     if not pattern.startswith(_AT):
         return None
     try:
@@ -214,7 +206,7 @@ def carried(headers: Mapping[str, str]) -> dict[str, str]:
 
     The server's own headers concern one message: its place, its time, its id.
     """
-    own = {name: value for name, value in headers.items() if name.startswith("Naq-")}
+    own = {name: value for name, value in headers.items() if name.startswith(OWN_HEADER)}
     return own | trace_headers(headers)
 
 
@@ -233,14 +225,14 @@ def job_envelope(
         chosen: whether its id was chosen, so that a job with this id may have run before.
     """
     body, headers = codec.seal(message)
-    headers["Nats-Msg-Id"] = message.id
-    headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+    headers[MESSAGE_ID] = message.id
+    headers[EXPECTED_SEQUENCE] = "0"
     if chosen:
         headers[CHECK] = "1"
     subject = names.job(message.queue, message.id)
     due = message.due_at
     if due is not None and due > message.enqueued_at:
-        headers["Nats-Schedule"] = at(due)
-        headers["Nats-Schedule-Target"] = subject
+        headers[SCHEDULE] = at(due)
+        headers[SCHEDULE_TARGET] = subject
         subject = names.delayed(message.queue, message.id)
     return subject, body, headers

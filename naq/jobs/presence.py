@@ -22,6 +22,7 @@ import msgspec
 
 from naq.exceptions import NaqConnectionError
 from naq.jobs.layout import ensure_streams
+from naq.nats.jetstream import TTL
 from naq.nats.streams import Followed
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> N
     """
     await ensure_streams(connection)  # the bucket is in memory, and ends with the server
     subject = connection.names.presence(info.id)
-    await connection.store(subject, msgspec.json.encode(info), {"Nats-TTL": str(max(1, int(ttl)))})
+    await connection.store(subject, msgspec.json.encode(info), {TTL: str(max(1, int(ttl)))})
 
 
 async def keep_announced(
@@ -132,7 +133,7 @@ async def withdraw(connection: Connection, worker_id: str) -> None:
     names = connection.names
     if connection.connected:
         try:
-            await connection.purge(f"KV_{names.workers_bucket}", names.presence(worker_id))
+            await connection.streams.purge(names.workers_stream, names.presence(worker_id))
         except NaqConnectionError as exc:
             log.debug("cannot withdraw this worker: %s", exc)
 
@@ -183,22 +184,20 @@ class _Heard:
 def follow_announced(connection: Connection) -> Followed[WorkerInfo]:
     """Return what workers and schedulers announce, for whoever looks again and again."""
     names = connection.names
-    bucket = names.workers_bucket
-    return Followed(connection, f"KV_{bucket}", f"$KV.{bucket}.>", lambda s: _decode(s.data))
+    return Followed(
+        connection.streams,
+        names.workers_stream,
+        names.presence(">"),
+        lambda stored: _decode(stored.data),
+    )
 
 
 async def announced(connection: Connection) -> dict[str, WorkerInfo]:
     """Return what workers and schedulers have last announced of themselves, by id; asks none."""
     names = connection.names
-    stream = f"KV_{names.workers_bucket}"
-    found: dict[str, WorkerInfo] = {}
-    after = 0
-    while page := await connection.page(stream, f"$KV.{names.workers_bucket}.>", after=after):
-        after = page[-1].seq
-        for stored in page:
-            info: Any = _decode(stored.data)
-            found[info.id] = info
-    return found
+    kept = connection.streams.all(names.workers_stream, names.presence(">"))
+    infos = [_decode(stored.data) async for stored in kept]
+    return {info.id: info for info in infos}
 
 
 HOLDER_TIMEOUT = 0.5

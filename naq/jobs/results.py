@@ -21,17 +21,17 @@ from naq.exceptions import (
     JobExpiredError,
     JobNotFoundError,
     JobTimeoutError,
-    ServerRefusedError,
 )
 from naq.jobs.codec import Codec
 from naq.jobs.job import TIMEOUT_TYPE, Failure, JobRecord, JobStatus
-from naq.nats.connection import CONFLICT, connect
+from naq.nats.connection import connect
+from naq.nats.jetstream import EXPECTED_SEQUENCE, TTL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import Any, Self
 
-    from naq.nats.connection import Connection, Envelope, Message, PubAck, Stored
+    from naq.nats.connection import Connection, Message, PubAck, Stored
 
 __all__ = ["Results", "job_error"]
 
@@ -60,7 +60,7 @@ class Results:
             NaqConnectionError: the server cannot be reached.
         """
         names = self._connection.names
-        stored = await self._connection.get(names.results_stream, names.result(job_id))
+        stored = await self._connection.streams.get(names.results_stream, names.result(job_id))
         if stored is None:
             return None, 0
         return self._open(stored), stored.seq
@@ -80,13 +80,9 @@ class Results:
             ServerRefusedError: for another reason than that (a full disk).
             NaqConnectionError: the server cannot be reached.
         """
-        try:
-            await self._connection.store(*self._envelope(record, ttl, expected))
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:
-                raise
-            return False
-        return True
+        subject, body, headers = self._envelope(record, ttl)
+        streams = self._connection.streams
+        return await streams.put_if(subject, body, headers, expected=expected) is not None
 
     def put_soon(
         self,
@@ -97,18 +93,19 @@ class Results:
         done: Callable[[PubAck | Exception], None],
     ) -> None:
         """:meth:`put` without waiting: ``done`` is called with the answer, or what went wrong."""
-        self._connection.store_soon(done, *self._envelope(record, ttl, expected))
+        subject, body, headers = self._envelope(record, ttl)
+        headers[EXPECTED_SEQUENCE] = str(expected)
+        self._connection.store_soon(done, subject, body, headers)
 
-    def _envelope(self, record: JobRecord, ttl: float | None, expected: int) -> Envelope:
+    def _envelope(self, record: JobRecord, ttl: float | None) -> tuple[str, bytes, dict[str, str]]:
         body, headers = self._codec.seal(record)
-        headers["Nats-TTL"] = self._default_ttl if ttl is None else _whole_seconds(ttl)
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        headers[TTL] = self._default_ttl if ttl is None else _whole_seconds(ttl)
         return self._connection.names.result(record.id), body, headers
 
     async def delete(self, job_id: str) -> bool:
         """Remove a job's record; whether there was one."""
         names = self._connection.names
-        purged = await self._connection.purge(names.results_stream, names.result(job_id))
+        purged = await self._connection.streams.purge(names.results_stream, names.result(job_id))
         return purged > 0
 
     async def fetch(self, job_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""Many publishes into a stream at once; both kinds live on the client's side.
+"""Many publishes into a stream at once.
 
 :class:`Pipelined` sends them like any other store, a bounded number in flight, and gets an answer
 for each. :class:`Ingest` uses the server's fast-ingest batches (NATS ADR-50, nats-server 2.14): the
@@ -7,10 +7,11 @@ client a third. Measured with both compare-and-set and message id on two cores, 
 prepared: 70,000 and 100,000 messages/s.
 
 In a batch an error is reported with the number of its message, and the batch goes on (gap mode
-``ok``). What cannot be told is whether a message was a duplicate, so a batch is for messages whose
-ids are new. When a batch goes wrong (a lost link, a gap, silence, a server that has no batches) all
-its messages are sent again one by one: those that had been stored are refused by their
-compare-and-set, which is how we know.
+``ok``). The server does not report duplicates, so a batch is for messages whose ids are new. When a
+batch goes wrong (a lost link, a gap, silence, a server without batches) all its messages are sent
+again one by one: their compare-and-set then refuses those that had been stored.
+
+Both kinds run on the client's side of the seam.
 """
 
 from __future__ import annotations
@@ -21,23 +22,22 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from naq.exceptions import ServerRefusedError
-from naq.nats.exchange import ApiError, PubAck, Store, refused
+from naq.nats.exchange import Store
+from naq.nats.jetstream import ApiError, PubAck, is_conflict, refused
 from naq.nats.protocol import Subscription, encode
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from naq.exceptions import ServerRefusedError
     from naq.nats.client import Client
     from naq.nats.protocol import Message
 
     Envelope = tuple[str, bytes, dict[str, str] | None]
 
-__all__ = ["CONFLICT", "Ingest", "Pipelined"]
+__all__ = ["Ingest", "Pipelined"]
 
-CONFLICT = 10071
-"""JetStream's code for a failed compare-and-set: wrong last sequence."""
 WINDOW = 5000
 """Publishes of one bulk in flight."""
 FEED = 100
@@ -102,7 +102,7 @@ class Pipelined(Generic[T]):
 
 
 class _FlowMessage(msgspec.Struct):
-    """What the server says within a batch: ``ack``, ``gap`` or ``err``; a PubAck has no type."""
+    """An answer within a batch, of type ``ack``, ``gap`` or ``err``; a PubAck has no type."""
 
     type: str = ""
     seq: int = 0
@@ -149,7 +149,7 @@ class Ingest(Generic[T]):
         self._client.on_link(self._on_link)
         context = self._client.context
         self._silence = self._loop.call_later(SILENCE, self._give_up, context=context)
-        self._feed()  # one: the answer says how fast we may go
+        self._feed()  # one message: its answer says how fast we may go
 
     def _feed(self) -> None:
         """Send as many as there is room for, a piece at a time."""
@@ -161,7 +161,7 @@ class Ingest(Generic[T]):
             self._client.push(_Piece(self, piece))
 
     def message(self, at: int) -> bytes:
-        """Return one as it is sent; its reply subject says which of the batch it is (ADR-50)."""
+        """Return the bytes of one message; its reply subject numbers it (ADR-50)."""
         subject, data, headers = self._make(self._items[at])
         operation = 0 if at == 0 else 2 if at == len(self._items) - 1 else 1
         reply = f"{self._inbox}.batch.{FLOW}.ok.{at + 1}.{operation}.$FI"
@@ -197,7 +197,7 @@ class Ingest(Generic[T]):
         stored = PubAck()
         self._done([self._errors.get(index, stored) for index in range(len(self._items))])
 
-    def _on_link(self, up: bool) -> None:  # noqa: ARG002 - lost or found: either ends a batch
+    def _on_link(self, up: bool) -> None:  # noqa: ARG002 - either way the batch is over
         self._give_up()
 
     def _give_up(self) -> None:
@@ -209,7 +209,7 @@ class Ingest(Generic[T]):
         again.start(self._sent_again)
 
     def _sent_again(self, answers: list[PubAck | Exception]) -> None:
-        self._done([PubAck() if _is_conflict(answer) else answer for answer in answers])
+        self._done([PubAck() if is_conflict(answer) else answer for answer in answers])
 
     def _end(self) -> None:
         self._over = True
@@ -219,15 +219,11 @@ class Ingest(Generic[T]):
 
 
 class _Piece(NamedTuple):
-    """Some messages of a batch, made when they are written."""
+    """Some messages of a batch, which are made when they are written."""
 
     batch: Ingest[Any]
     places: range
 
     def encode(self) -> bytes:
-        """Return them as they are sent."""
+        """Return their bytes."""
         return b"".join([self.batch.message(at) for at in self.places])
-
-
-def _is_conflict(answer: PubAck | Exception) -> bool:
-    return isinstance(answer, ServerRefusedError) and answer.code == CONFLICT

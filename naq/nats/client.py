@@ -1,17 +1,17 @@
-"""The asyncio half of a connection: nats-py, with the parts that matter here done our way.
+"""The asyncio half of a connection: losing the server, finding it again, going on.
 
-It lives on one asyncio loop, the caller's own or one on a thread beside Trio (``_seam``), and is
-driven by plain calls with a ``done`` callback, so that neither a task nor a crossing of threads is
-paid per message. What is done differently from nats-py 2.16:
+It lives on one asyncio loop, the caller's own or one on a thread beside Trio, and is driven by
+plain calls with a ``done`` callback, so that neither a task nor a crossing of threads is paid per
+message. nats-py keeps the link; what is done differently from nats-py 2.16:
 
-* **Messages are encoded here** (``_wire``) and read here (``_split``), and so are subscriptions.
-* **Answers** are awaited in one table, and lost ones asked for again (``_exchange``).
-* **Writing is a plain call** (``_outbox``), which cannot be cancelled halfway, and nothing is
-  buffered blindly while the server is away.
-* **Reconnecting for ever**, with backoff and jitter; a client that nats-py closed for good (an
-  ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
+* **Messages and subscriptions** are encoded and read by :mod:`naq.nats.protocol`.
+* **Answers** are awaited in one table, and lost ones asked for again (:mod:`naq.nats.exchange`).
+* **Writing is a plain call** (:mod:`naq.nats.outbox`), which cannot be cancelled halfway, and
+  nothing is buffered blindly while the server is away.
+* **Reconnecting goes on for ever**, with backoff and jitter; a client that nats-py closed for good
+  (an ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
 * **Acks are sent again after a reconnect**: those written just before the link broke may be lost,
-  and the server would wait its whole ``ack_wait`` to deliver those finished jobs again.
+  and the server would wait its whole ``ack_wait`` before it delivers those finished jobs again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from sniffio import current_async_library_cvar
 
-from naq.base import backoff as _backoff
+from naq.base import backoff
 from naq.exceptions import NaqConnectionError
 from naq.nats.dial import CONNECT_TIMEOUT, NatsClient, dial, nats_errors
 from naq.nats.exchange import Exchanges
+from naq.nats.jetstream import ACK
 from naq.nats.locate import moved
 from naq.nats.outbox import Outbox, Publish
 from naq.nats.protocol import Subscription, Unsubscribe
@@ -49,7 +50,9 @@ __all__ = ["Client"]
 log = logging.getLogger("naq.connection")
 
 CLOSE_TIMEOUT = 2.0
+"""Seconds for the last messages to be written, and again for the link to be closed."""
 RECENT_ACKS = 1024
+"""Acks that are sent again after a reconnect."""
 
 
 class Client:
@@ -61,7 +64,7 @@ class Client:
         self.connected = False
         self.exchanges: Exchanges
         self.context: Context
-        """What callbacks run in that are not begun by one: nobody's who happens to call."""
+        """Timers and callbacks run in this context, not in that of whoever caused them."""
         self._loop: asyncio.AbstractEventLoop
         self.target = target
         self._name = name
@@ -88,11 +91,11 @@ class Client:
         """Connect, serve until :meth:`close` is called, flush, and disconnect.
 
         Raises:
-            NaqConnectionError: before readiness only: no server there, or too old.
+            NaqConnectionError: there is no server, or it is too old; only before it is ready.
         """
         self._loop = asyncio.get_running_loop()
-        # Callbacks start tasks. AnyIO then asks what it runs on, which it cannot see outside of a
-        # task, and which nobody has said under asyncio.run.
+        # Callbacks start tasks, for which AnyIO must know that it runs on asyncio. It cannot see
+        # that outside of a task, and asyncio.run does not say so.
         current_async_library_cvar.set("asyncio")
         self.context = copy_context()
         self._outbox = Outbox(self._loop, self.context, link=self._writable)
@@ -156,9 +159,9 @@ class Client:
             self._listeners.remove(listener)
 
     def _next_server(self, servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:
-        """nats-py asks which server to try next, and how long to wait before."""
+        """Tell nats-py which server to try next, and how long to wait before."""
         self._last_try = time.monotonic()
-        delay = _backoff.exponential(self._attempts, initial=0.02, maximum=2.0, jitter=0.5)
+        delay = backoff.exponential(self._attempts, initial=0.02, maximum=2.0, jitter=0.5)
         server = servers[self._attempts % len(servers)]
         self._attempts += 1
         return server, delay
@@ -190,12 +193,12 @@ class Client:
 
     def _queue_again(self) -> None:
         """Queue what the server must hear again: subscriptions, what has no answer, recent acks."""
-        left = self._outbox.left()
-        queued = set(map(id, left))
+        unsent = self._outbox.unsent()
+        queued = set(map(id, unsent))
         self._outbox.begin_again(
             [
-                *(one for one in self._routes.values() if not one.ended),
-                *left,
+                *(route for route in self._routes.values() if not route.ended),
+                *unsent,
                 *(ack for ack in self._recent_acks if id(ack) not in queued),
                 *self.exchanges.to_send_again(),
             ]
@@ -216,9 +219,10 @@ class Client:
         self._loop.call_later(1.0, self._look_down)
 
     def _look_down(self) -> None:
-        """While down: notice a client that was closed silently, or that stopped trying.
+        """Look, while the link is down, for what nats-py does not notice by itself.
 
-        Or a server that has come back elsewhere: ``naq up`` may choose another port each time.
+        A client that was closed silently or stopped trying, and a server that has come back
+        elsewhere: ``naq up`` may choose another port each time.
         """
         if self.connected or self._closing.is_set():
             return
@@ -238,11 +242,11 @@ class Client:
             log.warning("the NATS client was closed; building a new one")
             with anyio.move_on_after(CLOSE_TIMEOUT):
                 await self._nc.dispose()
-            self._nc = await self._dial_until_there()
+            self._nc = await self._dial_for_ever()
             self._broken.clear()
             self._mark_up()
 
-    async def _dial_until_there(self) -> NatsClient:
+    async def _dial_for_ever(self) -> NatsClient:
         attempt = 0
         while True:
             try:
@@ -251,7 +255,7 @@ class Client:
                 log.warning("%s", exc)
             self._last_try = time.monotonic()
             self.target = moved(self.target) or self.target
-            await asyncio.sleep(_backoff.exponential(attempt, initial=0.5, maximum=5.0, jitter=0.3))
+            await asyncio.sleep(backoff.exponential(attempt, initial=0.5, maximum=5.0, jitter=0.3))
             attempt += 1
 
     # --------------------------------------------------------------- writing
@@ -262,7 +266,7 @@ class Client:
         nc = self._nc
         if nc.writable:
             return nc
-        if nc.is_closed:  # silently; of any other end it tells
+        if nc.is_closed:  # silently; any other end is reported by a callback
             self._mark_down()
         return None
 
@@ -273,14 +277,14 @@ class Client:
         reply: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Send a message that gets no answer; kept while the server is away."""
+        """Send a message that gets no answer; it is kept while the server is away."""
         self._outbox.put(Publish(subject, data, reply, headers))
 
     def push(self, item: Writable) -> None:
         """Send many messages as one piece; it is dropped when the link is lost."""
         self._outbox.push(item)
 
-    def ack(self, reply: str, data: bytes = b"+ACK") -> None:
+    def ack(self, reply: str, data: bytes = ACK) -> None:
         """Settle a delivery; sent again after a reconnect, which is harmless."""
         item = Publish(reply, data)
         self._recent_acks.append(item)
@@ -293,17 +297,17 @@ class Client:
         self._outbox.put(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription; nothing more is handed over but what has arrived already."""
+        """End a subscription; only what has arrived already is still handed over."""
         if self._routes.pop(subscription.sid, None) is not None and not subscription.ended:
             subscription.ended = True
             self._outbox.put(Unsubscribe(subscription))
 
     def drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
-        """End a subscription; ``done`` is called when all that was sent to it was handed over."""
+        """End a subscription; ``done`` is called once all that was sent to it is handed over."""
         self._tasks.start_soon(self._drain, subscription, done, name="naq connection drain")
 
     async def _drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
-        """What the server sent before it heard of the end comes before its answer to a ping."""
+        # What the server sent before it heard of the end arrives before its answer to a ping.
         subscription.ended = True
         if self.connected:
             self._outbox.put(Unsubscribe(subscription))

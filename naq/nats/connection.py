@@ -1,29 +1,31 @@
 """The one client of NATS the rest of naq uses: the same calls on asyncio and on Trio.
 
-A connection is an ``async with``. Behind it the client runs on asyncio (``_client``), in this loop
-or on a thread of its own when this is Trio (``_seam``); it reconnects by itself, for ever. Calls
-that wait for an answer are ``async``; calls that only send are not and return at once.
+A connection is an ``async with``. Behind it a client runs on asyncio, in this loop or, when this is
+Trio, on a thread of its own; it reconnects by itself, for ever. Calls that wait for an answer are
+``async``; calls that only send return at once. What JetStream keeps is asked of
+:attr:`Connection.streams`.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from naq.base.public import public
 from naq.exceptions import NaqConnectionError
-from naq.nats.bulk import CONFLICT, Ingest, Pipelined
+from naq.nats import jetstream
+from naq.nats.bulk import Ingest, Pipelined
 from naq.nats.client import Client
-from naq.nats.exchange import ApiError, Gather, PubAck, Store, refused
-from naq.nats.exchange import Exchange as Request
+from naq.nats.exchange import Gather, Request, Store
+from naq.nats.jetstream import PubAck, Stored
 from naq.nats.locate import locate, redact
-from naq.nats.protocol import Message, Stored, Subscription
+from naq.nats.protocol import Message, Subscription
 from naq.nats.pull import Pull, PullHandle
 from naq.nats.seam import open_seam
-from naq.nats.streams import REQUEST_TIMEOUT, Reads
+from naq.nats.streams import REQUEST_TIMEOUT, ServerClock, Streams
 from naq.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from naq.nats.seam import Seam
 
 __all__ = [
-    "CONFLICT",
     "Connection",
+    "Envelope",
     "Message",
     "PubAck",
     "PullHandle",
@@ -53,7 +55,7 @@ BATCH = 64
 """Messages from which on a batch is worth its two round trips."""
 
 Envelope = tuple[str, bytes, "dict[str, str] | None"]
-
+"""A message to be stored: subject, body and headers."""
 
 T = TypeVar("T")
 
@@ -71,14 +73,7 @@ def use_connection(connection: Connection) -> None:
     _current.set(connection)
 
 
-class Clock(NamedTuple):
-    """What is known of the server's clock, in seconds of ours (monotonic)."""
-
-    offset: float
-    read_at: float
-
-
-class Connection(Reads):
+class Connection:
     """An open connection; made by :func:`connect`."""
 
     def __init__(self, seam: Seam, client: Client, *, settings: Settings, target: Target) -> None:
@@ -87,26 +82,23 @@ class Connection(Reads):
         self.names: Names = settings.names
         self.open = True
         self.given_url: str | None = None
-        """The url :func:`connect` was called with; None: it was found."""
+        """The url :func:`connect` was called with; None if it was found."""
+        self.streams = Streams(self)
+        """What JetStream keeps on this server."""
+        self.clock = ServerClock(self.streams, self.names.jobs_stream)
         self.declared: set[str] = set()
-        """Streams and consumers known to exist, so that each is asked for once."""
-        self.clock: Clock | None = None
-        """The server's clock, once somebody has read it."""
+        """Streams and consumers known to exist, so that each is declared once."""
         self._seam = seam
         self._client = client
 
     def forget(self, up: bool) -> None:
-        """After a reconnect: what was known of the server may not hold for this one.
+        """Forget, after a reconnect, what was known of the server.
 
-        It may be another one, its clock may differ, and streams in memory ended with it.
+        It may be another one, with another clock, and streams in memory ended with it.
         """
         if up:
             self.declared.clear()
-            self.clock = None
-
-    def set_clock(self, offset: float, read_at: float) -> None:
-        """Note the server's clock: its time less our monotonic one, and when that was read."""
-        self.clock = Clock(offset, read_at)
+            self.clock.forget()
 
     @property
     def url(self) -> str:
@@ -142,11 +134,11 @@ class Connection(Reads):
         reply: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Send a core message: nobody stores it, nobody answers."""
+        """Send a plain message, which nobody stores or answers."""
         self._seam.post(self._client.publish, subject, data, reply, headers)
 
-    def ack(self, reply: str, data: bytes = b"+ACK") -> None:
-        """Settle a delivery: ``+ACK``, ``-NAK {"delay": ns}`` or ``+TERM reason``."""
+    def ack(self, reply: str, data: bytes = jetstream.ACK) -> None:
+        """Settle a delivery, with what :mod:`naq.nats.jetstream` writes for it."""
         self._seam.post(self._client.ack, reply, data)
 
     async def store(
@@ -194,8 +186,8 @@ class Connection(Reads):
         headers: dict[str, str] | None = None,
     ) -> None:
         """:meth:`store` without waiting: ``done`` gets the answer, or what went wrong."""
-        over_there = self._seam.delivering(done)
-        self._seam.post(self._start_store, over_there, subject, data, headers, STORE_TIMEOUT)
+        deliver = self._seam.delivering(done)
+        self._seam.post(self._start_store, deliver, subject, data, headers, STORE_TIMEOUT)
 
     async def store_many(
         self,
@@ -208,10 +200,12 @@ class Connection(Reads):
         """:meth:`store` for many at once, in order.
 
         Args:
-            items: what the messages are made of.
-            make: makes subject, body and headers of one; called when its turn comes, while earlier
-                ones are under way, perhaps in another thread and more than once. Must not raise.
-            fresh: the messages' ids are new, so none can be a duplicate; the fastest way is taken.
+            items: one for each message.
+            make: returns subject, body and headers for an item. It is called when the message's
+                turn comes, while earlier ones are under way, perhaps in another thread and more
+                than once. It must not raise.
+            fresh: whether all message ids are new, so that none can be a duplicate; the fastest
+                way is taken then.
             timeout: seconds to try for with each.
 
         Returns one answer or exception for each; raises nothing itself.
@@ -238,7 +232,7 @@ class Connection(Reads):
         return reply
 
     async def ask(self, subject: str, data: bytes = b"", *, timeout: float) -> Message | None:
-        """Ask whoever feels addressed, once; None when nobody listens or answers in time."""
+        """Ask whoever listens, once; None when nobody does or no answer comes in time."""
         try:
             reply: Message | None = await self._seam.ask(
                 self._start_request, subject, data, timeout, False
@@ -278,20 +272,6 @@ class Connection(Reads):
     ) -> None:
         self._client.exchanges.start(Gather(done, subject, data, timeout=timeout, enough=enough))
 
-    async def api(self, subject: str, body: object = None) -> dict[str, Any]:
-        """Call JetStream's API (``$JS.API.`` is put before ``subject``) and return its answer.
-
-        Raises:
-            ServerRefusedError: its error.
-            NaqConnectionError: no answer in time.
-        """
-        data = b"" if body is None else msgspec.json.encode(body)
-        reply = await self.request(f"$JS.API.{subject}", data)
-        answer: dict[str, Any] = msgspec.json.decode(reply.data)
-        if "error" in answer:
-            raise refused(subject, msgspec.convert(answer["error"], ApiError))
-        return answer
-
     # -------------------------------------------------------------- listening
 
     @contextmanager
@@ -300,7 +280,7 @@ class Connection(Reads):
     ) -> Iterator[None]:
         """Call ``on_messages`` with each list of messages that arrive on ``subject``.
 
-        Messages sent by anyone after the next answer from the server are heard.
+        Messages that anybody sends after the server's next answer to us are heard.
         """
         listener = Subscription(subject, self._seam.delivering(on_messages), self._seam.loop)
         self._seam.post(self._client.subscribe, listener)
@@ -312,12 +292,12 @@ class Connection(Reads):
     @contextmanager
     def link_listener(self, listener: Callable[[bool], None]) -> Iterator[None]:
         """Call ``listener(True)`` after every reconnect, ``listener(False)`` at every loss."""
-        over_there = self._seam.delivering(listener)
-        self._seam.post(self._client.on_link, over_there)
+        deliver = self._seam.delivering(listener)
+        self._seam.post(self._client.on_link, deliver)
         try:
             yield
         finally:
-            self._seam.post(self._client.off_link, over_there)
+            self._seam.post(self._client.off_link, deliver)
 
     def pull(
         self,
@@ -351,11 +331,11 @@ async def connect(
     """Connect to NATS; ``async with naq.connect() as connection``.
 
     Inside the block :class:`naq.Queue` and the module functions use this connection unless they
-    are told otherwise.
+    are given another one.
 
     Args:
         nats_url: where the server is; None looks where docs/guide.md says.
-        settings: instead of the environment's.
+        settings: used instead of the environment's.
         name: shown in the server's monitoring.
 
     Raises:
@@ -381,7 +361,7 @@ async def connect(
 
 
 async def _require_jetstream(connection: Connection) -> None:
-    reply = await connection.ask("$JS.API.INFO", timeout=REQUEST_TIMEOUT)
+    reply = await connection.ask(jetstream.INFO, timeout=REQUEST_TIMEOUT)
     if reply is not None:
         answer = msgspec.json.decode(reply.data)
         if "error" not in answer:

@@ -1,12 +1,12 @@
 """Messages that wait for an answer: stores, requests, questions to everybody.
 
 All answers of a connection come to one inbox; the last token of the subject says which exchange
-an answer belongs to. A *store* is JetStream's acknowledged publish: it is sent again after a
-reconnect, without an answer, or while the stream has no leader (503), until its deadline. Sending
+an answer belongs to. A *store* is JetStream's acknowledged publish: until its deadline it is sent
+again after a reconnect, when no answer comes, and while the stream has no leader (503). Sending it
 twice is safe because every store carries a compare-and-set or a message id.
 
-(nats-py's own ``publish_async`` never resolves on an error reply nor on a lost one, and a
-``Future`` and timer per message cost more than the message.)
+One table with one timer holds them all. (nats-py's own ``publish_async`` never resolves on an
+error reply or a lost one, and a ``Future`` and timer per message cost more than the message.)
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from naq.base import backoff as _backoff
-from naq.exceptions import NaqConnectionError, PayloadTooLargeError, ServerRefusedError
-from naq.nats.protocol import encode
+from naq.base import backoff
+from naq.exceptions import NaqConnectionError, PayloadTooLargeError
+from naq.nats.jetstream import TRANSIENT, PubAck, refused
+from naq.nats.protocol import NO_RESPONDERS, encode
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,15 +28,7 @@ if TYPE_CHECKING:
 
     from naq.nats.protocol import Message
 
-__all__ = [
-    "ApiError",
-    "Exchange",
-    "Exchanges",
-    "Gather",
-    "PubAck",
-    "Store",
-    "refused",
-]
+__all__ = ["Exchange", "Exchanges", "Gather", "Request", "Store"]
 
 RESEND_AFTER = 2.5
 """Seconds without an answer after which a message is sent again."""
@@ -44,42 +37,11 @@ HEADER_ROOM = 4096
 TICK = 0.1
 """Seconds between looks at unanswered messages, while there are any."""
 
-# JetStream errors that pass by themselves: no leader, no quorum, a write to the subject in flight.
-_TRANSIENT = frozenset({10008, 10009, 10164})
-_NO_RESPONDERS = "503"
-
-
-class ApiError(msgspec.Struct):
-    """How JetStream words an error."""
-
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class PubAck(msgspec.Struct, gc=False):
-    """JetStream's answer to a publish: where it is stored, and whether it already was."""
-
-    stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
-    error: ApiError | None = None
-
-
 _decode_puback = msgspec.json.Decoder(PubAck).decode
 
 
-def refused(what: str, error: ApiError) -> ServerRefusedError:
-    """Make the exception for an error the server answered with."""
-    return ServerRefusedError(
-        f"{what}: the server refused: {error.description} ({error.err_code})",
-        code=error.err_code,
-        description=error.description,
-    )
-
-
 class Exchange:
-    """One message out, and what to do with its answer."""
+    """One message out, and what to do with its answer; kinds differ in how they take one."""
 
     __slots__ = (
         "attempts",
@@ -118,37 +80,47 @@ class Exchange:
         self.table: Exchanges
 
     def encode(self) -> bytes:
-        """Return it as it is sent; the writer's turn."""
+        """Return the bytes to send, now that its turn to be written has come."""
         self.queued = False
         self.due = time.monotonic() + RESEND_AFTER
         reply = f"{self.table.inbox}.{self.token}"
         return encode(self.subject, reply, self.headers, self.data)
 
     def finish(self, value: Any) -> None:
-        """End it, once."""
+        """Give the caller ``value``; only the first one counts."""
         if self.table.pending.pop(self.token, None) is not None:
             self.done(value)
 
     def again(self) -> None:
         """Send it again, a little later each time."""
-        self.due = time.monotonic() + _backoff.exponential(
+        self.due = time.monotonic() + backoff.exponential(
             self.attempts, initial=0.05, maximum=2.0, jitter=0.3
         )
         self.attempts += 1
 
     def answered(self, message: Message) -> None:
         """Take an answer."""
-        if message.status != _NO_RESPONDERS:
+        raise NotImplementedError
+
+    def expired(self, connected: bool) -> None:
+        """Give up: the time for an answer is over."""
+        why = "no answer in time" if connected else "not connected to NATS"
+        self.finish(NaqConnectionError(f"{self.subject}: {why}"))
+
+
+class Request(Exchange):
+    """A question; ``done`` gets the answer, or None if it is asked once and nobody listens."""
+
+    __slots__ = ()
+
+    def answered(self, message: Message) -> None:
+        """Take the answer."""
+        if message.status != NO_RESPONDERS:
             self.finish(message)
         elif self.repeat:
             self.again()
         else:
             self.finish(None)
-
-    def expired(self, connected: bool) -> None:
-        """Its time is up."""
-        why = "no answer in time" if connected else "not connected to NATS"
-        self.finish(NaqConnectionError(f"{self.subject}: {why}"))
 
 
 class Store(Exchange):
@@ -158,7 +130,7 @@ class Store(Exchange):
 
     def answered(self, message: Message) -> None:
         """Take the answer."""
-        if message.status == _NO_RESPONDERS:
+        if message.status == NO_RESPONDERS:
             self.again()
             return
         try:
@@ -168,7 +140,7 @@ class Store(Exchange):
             return
         if ack.error is None:
             self.finish(ack)
-        elif ack.error.err_code in _TRANSIENT:
+        elif ack.error.err_code in TRANSIENT:
             self.again()
         else:
             self.finish(refused(f"publish to {self.subject}", ack.error))
@@ -194,7 +166,7 @@ class Gather(Exchange):
 
     def answered(self, message: Message) -> None:
         """Take one of several answers."""
-        if message.status == _NO_RESPONDERS:
+        if message.status == NO_RESPONDERS:
             self.finish(self.replies)
             return
         self.replies.append(message)
@@ -202,7 +174,7 @@ class Gather(Exchange):
             self.finish(self.replies)
 
     def expired(self, connected: bool) -> None:  # noqa: ARG002
-        """Fail: the time for an answer is over."""
+        """Be content with the answers there are."""
         self.finish(self.replies)
 
 
@@ -222,8 +194,8 @@ class Exchanges:
         Args:
             loop: where everything here runs.
             context: in which it runs.
-            queue: hands a message to the writer.
-            connected: whether there is a link now.
+            queue: puts a message in line to be written.
+            connected: tells whether there is a link now.
         """
         self.inbox = ""
         self.max_payload = 1_048_576
@@ -260,20 +232,20 @@ class Exchanges:
                 exchange.answered(message)
 
     def to_send_again(self) -> Iterator[Exchange]:
-        """After a reconnect: what has to be sent, in its old order."""
+        """Yield what has to be sent after a reconnect, in its old order."""
         for exchange in self.pending.values():
             if exchange.queued or exchange.repeat:
                 exchange.queued = True
                 yield exchange
 
     def link_lost(self) -> None:
-        """End what was sent, is not sent again, and so never gets its answer."""
+        """Give up what was sent and must not be repeated: its answer is lost."""
         for exchange in list(self.pending.values()):
             if not (exchange.queued or exchange.repeat):
                 exchange.expired(connected=False)
 
     def fail_all(self, error: Exception) -> None:
-        """End everything with ``error``."""
+        """Answer everything with ``error``."""
         for exchange in list(self.pending.values()):
             exchange.finish(error)
 

@@ -1,8 +1,8 @@
 """Which server to talk to, and with which credentials.
 
-The first that is given: the explicit url, ``NAQ_NATS_URL``, a ``nats`` CLI context, the broker of
-a running ``naq up`` found in ``.naq/run/`` of this directory or a parent,
-``nats://127.0.0.1:4222``.
+The first of these that there is: the explicit url, ``NAQ_NATS_URL``, a context of the ``nats``
+command line, the server of a running ``naq up`` found in ``.naq/run/`` of this directory or a
+parent, ``nats://127.0.0.1:4222``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BROKER_FILE = "nats.json"
 
 
 class BrokerFile(msgspec.Struct, frozen=True):
-    """``.naq/run/nats.json``: how to reach the embedded server, and which process it is.
+    """``.naq/run/nats.json``: how to reach the server of a ``naq up``, and which process it is.
 
     ``started`` is the process's start time (seconds since the epoch, as psutil gives it), so that
     a file left behind by a killed supervisor is not mistaken for a running server.
@@ -68,7 +68,7 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
 
     Args:
         nats_url: the caller's explicit url; wins over everything.
-        settings: the environment's word.
+        settings: what the environment says.
         start: directory from which ``.naq/run`` is looked for, upwards; the current one if None.
 
     Raises:
@@ -158,7 +158,7 @@ def _checked(url: str) -> str:
             good = None
         if not good:
             raise ConfigurationError(
-                f"{redact(one)!r} is no NATS url; write nats://host:4222 or tls://host:4222"
+                f"{redact(one)!r} is not a NATS url; write nats://host:4222 or tls://host:4222"
             )
     return url
 

@@ -1,10 +1,10 @@
 """What is to be written to the server: in order, and as soon as it takes it.
 
-What one turn of the event loop puts in is written at the turn's end, as one piece; or earlier, as
-soon as it is ``EAGER`` messages, so that the server works on those while the rest are made. No
-caller waits here, so none can be cancelled in the middle of a write. While there is no link, or
-its socket takes no more, messages stay here, and are not encoded before their turn: so a bulk of
-large ones is not copied into memory as a whole.
+What is put in during one turn of the event loop is written at the turn's end, as one piece; or
+earlier, once there are ``EAGER`` messages, so that the server works on those while the rest are
+made. No caller waits here, so none can be cancelled in the middle of a write. While there is no
+link, or its socket takes no more, messages stay here, and none is encoded before its turn: a bulk
+of large ones is never copied into memory as a whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Outbox", "Publish", "Writable"]
 PER_TURN = 128
 """Messages written at once before the loop gets a turn."""
 ENOUGH = 262_144
-"""Bytes after which no more is added to a write: what the socket does not take lies in memory."""
+"""Bytes after which no more is added to a write: what the socket does not take stays in memory."""
 EAGER = 8
 """Messages that are written without waiting for the end of the loop's turn."""
 
@@ -37,7 +37,7 @@ class Writable(Protocol):
     """What can be put in here."""
 
     def encode(self) -> bytes:
-        """Return it as it is sent; its turn has come."""
+        """Return the bytes to send, now that its turn to be written has come."""
 
 
 class Publish:
@@ -54,7 +54,7 @@ class Publish:
         self.headers = headers
 
     def encode(self) -> bytes:
-        """Return what is written to the server."""
+        """Return its bytes."""
         return encode(self.subject, self.reply, self.headers, self.data)
 
 
@@ -73,10 +73,10 @@ class Outbox:
         Args:
             loop: the client's.
             context: in which writing is done.
-            link: returns what can be written to now, None if there is nothing.
+            link: returns the link that can be written to now, None if there is none.
         """
         self.drained = asyncio.Event()
-        """Set when all was written that was here at the end of a turn."""
+        """Set when nothing was left to be written at the end of a turn."""
         self._loop = loop
         self._context = context
         self._link = link
@@ -97,7 +97,7 @@ class Outbox:
             self._write(EAGER)
 
     def put_idly(self, item: Writable) -> None:
-        """Have something written that nobody waits for: with what follows, or when all is done."""
+        """Have something written that nobody waits for: with what follows, or at the turn's end."""
         self._items.append(item)
         self._write_soon()
 
@@ -111,16 +111,16 @@ class Outbox:
     # ------------------------------------------------------- losing the link
 
     def lost(self) -> None:
-        """The link is gone: nobody need wait any more for its socket."""
+        """Stop waiting for the socket of a link that is gone."""
         if self._relief is not None:
             self._relief.cancel()
 
-    def left(self) -> list[Publish]:
+    def unsent(self) -> list[Publish]:
         """Return the plain publishes that are not written yet."""
         return [item for item in self._items if isinstance(item, Publish)]
 
     def begin_again(self, items: Iterable[Writable]) -> None:
-        """On a new link: these, and nothing else that was here, are to be written."""
+        """Begin on a new link: ``items`` are to be written, and nothing else that was here."""
         self._items = deque(items)
         self._write_soon()
 
@@ -158,7 +158,7 @@ class Outbox:
         return True
 
     async def run(self) -> None:
-        """Go on writing whenever the socket takes more again, or there is another one."""
+        """Go on writing whenever the socket takes more again, or another link has replaced it."""
         while True:
             await self._crowded.wait()
             link = self._link()

@@ -1,51 +1,42 @@
-"""Splits what the server sends: messages to their subscriptions, the rest to who keeps the link.
+"""The NATS protocol as bytes: what is sent is encoded here, what arrives is taken apart here.
 
-nats-py's own parser tries one regular expression after the other at every message and awaits a
-coroutine for each; with it, taking a message apart cost as much as running a small job
-(docs/design/performance.md). Here a message is found by its line break and its sizes.
+No I/O: a :class:`Splitter` is fed with what the socket gives, cut anywhere, and hands each message
+to the :class:`Subscription` it belongs to. The protocol
+(https://docs.nats.io/reference/reference-protocols/nats-protocol) has two kinds of messages,
+``MSG subject sid [reply] size`` and ``HMSG subject sid [reply] header-size size``, each followed by
+``size`` bytes and a line break. Everything else is one line, and left to nats-py, which keeps the
+connection.
 
-The protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol
-``MSG subject sid [reply] size`` and ``HMSG subject sid [reply] header-size size``, then ``size``
-bytes and a line break. Everything else is one line.
-
-The NATS protocol as naq writes and reads it: publishes out, messages in.
-
-nats-py keeps the connection. Building and reading one message is done here, because there it costs
-as much as all the rest of a job: a regular expression per header, a queue and a task per
-subscription (measured in docs/design/performance.md).
-
-A standing interest in a subject, and what arrives for it.
+Messages are not left to it, because there one costs as much as running a small job: it tries one
+regular expression after the other, awaits a coroutine, and has a queue and a task per subscription
+(measured in docs/design/performance.md). Here a message is found by its line break and its sizes.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
-
-import msgspec
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
-
 __all__ = [
+    "NO_RESPONDERS",
     "MalformedError",
     "Message",
     "Splitter",
-    "Stored",
     "Subscription",
     "Unsubscribe",
     "encode",
     "parse_headers",
-    "stored",
 ]
 
 MAX_LINE = 1_048_576
 """Bytes of a line without a payload. The longest is INFO, with the addresses of a cluster."""
-
 MAX_MESSAGE = 268_435_456
 """Bytes of a message that is waited for; a server allows 64 MiB at most."""
+NO_RESPONDERS = "503"
+"""The status a request is answered with when nobody listens on its subject."""
 
 _M, _H = b"MH"
 
@@ -54,19 +45,111 @@ class MalformedError(Exception):
     """This is not the protocol, or a part of it was lost: the link is of no use any more."""
 
 
+class Message:
+    """A received message. ``headers`` has ``Status`` when the server itself is answering."""
+
+    __slots__ = ("data", "headers", "reply", "subject")
+
+    def __init__(
+        self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
+    ) -> None:
+        self.subject = subject
+        self.reply = reply
+        self.data = data
+        self.headers = headers
+
+    def __repr__(self) -> str:
+        return f"<Message {self.subject} {len(self.data)} bytes {self.headers or ''}>"
+
+    @property
+    def status(self) -> str:
+        """The number of a status line, "" for an ordinary message."""
+        return self.headers.get("Status", "") if self.headers else ""
+
+
+# ------------------------------------------------------------------- sending
+
+
+def encode(subject: str, reply: str, headers: dict[str, str] | None, data: bytes) -> bytes:
+    """Return a publish as the protocol writes it.
+
+    Subjects and headers are made by naq from checked names: ASCII without white space or line
+    breaks where the protocol does not allow them.
+    """
+    if not headers:
+        return f"PUB {subject} {reply} {len(data)}\r\n".encode() + data + b"\r\n"
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    size = len(lines) + 12  # "NATS/1.0" and an empty line around them
+    head = f"HPUB {subject} {reply} {size} {size + len(data)}\r\nNATS/1.0\r\n{lines}\r\n"
+    return head.encode("ascii") + data + b"\r\n"
+
+
+class Subscription:
+    """Interest in a subject; survives reconnects and rebuilt clients until it is ended.
+
+    Both sides of the connection call it by its ``sid``, which its client assigns. One that has
+    ``ended`` is not begun again after a reconnect.
+    """
+
+    __slots__ = ("_batch", "_loop", "ended", "on_messages", "sid", "subject")
+
+    def __init__(
+        self,
+        subject: str,
+        on_messages: Callable[[list[Message]], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.subject = subject
+        self.on_messages = on_messages
+        self.sid = b""
+        self.ended = False
+        self._loop = loop
+        self._batch: list[Message] = []
+
+    def encode(self) -> bytes:
+        """Return the line that begins it."""
+        return b"SUB %b %b\r\n" % (self.subject.encode(), self.sid)
+
+    def receive(self, message: Message) -> None:
+        """Collect messages that arrive together; they are handed over as one list."""
+        self._batch.append(message)
+        if len(self._batch) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        self.on_messages(batch)
+
+
+class Unsubscribe:
+    """The end of a subscription."""
+
+    __slots__ = ("sid",)
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.sid = subscription.sid
+
+    def encode(self) -> bytes:
+        """Return the line that ends it."""
+        return b"UNSUB %b\r\n" % self.sid
+
+
+# ----------------------------------------------------------------- receiving
+
+
 class Splitter:
-    """Takes pieces as the socket gives them, cut anywhere."""
+    """Finds the messages in what the server sends."""
 
     __slots__ = ("_missing", "_pieces", "routes")
 
     def __init__(self, routes: Mapping[bytes, Subscription]) -> None:
-        """Prepare to deliver to ``routes``; messages for nobody in there are dropped."""
+        """Prepare to deliver to ``routes``, by ``sid``; messages for any other are dropped."""
         self.routes = routes
         self._pieces: list[bytes] = []
         self._missing = 0
 
     def reset(self) -> None:
-        """Forget the beginning of what will not be continued."""
+        """Forget the beginning of a message that will not be continued."""
         self._pieces.clear()
         self._missing = 0
 
@@ -149,42 +232,6 @@ def _sizes(words: list[bytes], begin: int, *, headed: bool) -> tuple[int, int, i
     return begin, begin + head, begin + total
 
 
-class Message:
-    """A received message. ``headers`` has ``Status`` when it is a status and nobody's message."""
-
-    __slots__ = ("data", "headers", "reply", "subject")
-
-    def __init__(
-        self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None
-    ) -> None:
-        self.subject = subject
-        self.reply = reply
-        self.data = data
-        self.headers = headers
-
-    def __repr__(self) -> str:
-        return f"<Message {self.subject} {len(self.data)} bytes {self.headers or ''}>"
-
-    @property
-    def status(self) -> str:
-        """The number of a status line, "" for an ordinary message."""
-        return self.headers.get("Status", "") if self.headers else ""
-
-
-def encode(subject: str, reply: str, headers: dict[str, str] | None, data: bytes) -> bytes:
-    """Return a publish as the protocol writes it.
-
-    Subjects and headers are made by naq from checked names: ASCII without white space or line
-    breaks where the protocol does not allow them.
-    """
-    if not headers:
-        return f"PUB {subject} {reply} {len(data)}\r\n".encode() + data + b"\r\n"
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    size = len(lines) + 12  # "NATS/1.0" and an empty line around them
-    head = f"HPUB {subject} {reply} {size} {size + len(data)}\r\nNATS/1.0\r\n{lines}\r\n"
-    return head.encode("ascii") + data + b"\r\n"
-
-
 def parse_headers(raw: bytes) -> dict[str, str]:
     """Read a header block: ``NATS/1.0[ status[ description]]``, then ``name: value`` lines."""
     lines = raw.decode("utf-8", "replace").split("\r\n")
@@ -198,75 +245,3 @@ def parse_headers(raw: bytes) -> dict[str, str]:
         if colon:
             headers[name] = value.strip()
     return headers
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A message as it stands in a stream."""
-
-    subject: str
-    seq: int
-    time: datetime
-    data: bytes
-    headers: dict[str, str]
-
-
-def stored(reply: Message) -> Stored:
-    """Read the answer to a direct get."""
-    headers = dict(reply.headers or {})
-    return Stored(
-        subject=headers.pop("Nats-Subject", ""),
-        seq=int(headers.pop("Nats-Sequence", "0")),
-        time=datetime.fromisoformat(headers.pop("Nats-Time-Stamp")),
-        data=reply.data,
-        headers=headers,
-    )
-
-
-class Subscription:
-    """Survives reconnects and rebuilt clients until it is ended.
-
-    ``sid`` is what both sides of the connection call it by; its client gives it that. ``ended``
-    ones are not begun again after a reconnect.
-    """
-
-    __slots__ = ("_batch", "_loop", "ended", "on_messages", "sid", "subject")
-
-    def __init__(
-        self,
-        subject: str,
-        on_messages: Callable[[list[Message]], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.subject = subject
-        self.on_messages = on_messages
-        self.sid = b""
-        self.ended = False
-        self._loop = loop
-        self._batch: list[Message] = []
-
-    def encode(self) -> bytes:
-        """Return what begins it, as it is sent."""
-        return b"SUB %b %b\r\n" % (self.subject.encode(), self.sid)
-
-    def receive(self, message: Message) -> None:
-        """Collect what arrives in one go; it is handed over as one list."""
-        self._batch.append(message)
-        if len(self._batch) == 1:
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        batch, self._batch = self._batch, []
-        self.on_messages(batch)
-
-
-class Unsubscribe:
-    """The end of one."""
-
-    __slots__ = ("sid",)
-
-    def __init__(self, subscription: Subscription) -> None:
-        self.sid = subscription.sid
-
-    def encode(self) -> bytes:
-        """Return it as it is sent."""
-        return b"UNSUB %b\r\n" % self.sid

@@ -1,13 +1,13 @@
-"""Pulling jobs of one queue: ask the server for as many as there is room for, and keep count.
+"""Pulling the messages of one consumer: ask for as many as there is room for, and keep count.
 
-A pull request stands at the server until its number of messages was delivered or it expires, so
-an idle worker costs nothing and a job arrives without being asked for. Several requests may stand
-at once; only their sum matters: what was asked for, less what arrived, less what the server says
-of a request it ended (a status message carries the rest in ``Nats-Pending-Messages``).
+A pull request stands at the server until all its messages are delivered or it expires, so an idle
+worker costs nothing and a job arrives without being polled for. Several requests may stand at once;
+only their sum matters: what was asked for, less what arrived, less what the server still owed of a
+request when it ended it (a status message says how many).
 
-A request is lost without a word when the link breaks, and may be when the consumer's leader
-changes. Each connection has its own inbox subject (``generation``), so statuses of requests made
-before are told from new ones; and requests ask for heartbeats, so silence is noticed.
+A request is lost without notice when the link breaks, and may be when the consumer's leader
+changes. Each generation of requests has its own inbox subject, so that late statuses of earlier
+ones are not counted; and requests ask for heartbeats, so that silence is noticed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from naq.base import backoff as _backoff
+from naq.base import backoff
+from naq.nats.jetstream import CONSUMER_NEXT, PENDING_MESSAGES, nanoseconds
 from naq.nats.protocol import Subscription
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ class Pull:
             stream: name of the stream.
             consumer: durable name of the consumer.
             on_jobs: gets each list of messages that arrived together.
-            on_lost: told how many messages of those asked for will not come; ask again.
+            on_lost: gets how many messages of those asked for will not come; ask again.
         """
         self._client = client
         self._loop = loop
-        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._subject = f"{CONSUMER_NEXT}.{stream}.{consumer}"
         self._on_jobs = on_jobs
         self._on_lost = on_lost
         self._outstanding = 0
@@ -78,7 +79,7 @@ class Pull:
         self._subscription = Subscription(f"{self._inbox}.*", self._on_messages, loop)
 
     def start(self) -> None:
-        """Listen for what will be asked for."""
+        """Begin to listen for messages."""
         self._client.subscribe(self._subscription)
         self._client.on_link(self._on_link)
 
@@ -86,12 +87,12 @@ class Pull:
         """Ask for ``batch`` more messages."""
         self._outstanding += batch
         if self._stopped or not self._client.connected:
-            return  # when the link is back, all of it counts as lost and is asked for again
+            return  # when the link is back, everything counts as lost and is asked for again
         self._heard = time.monotonic()
         body = {
             "batch": batch,
-            "expires": int(EXPIRES * 1e9),
-            "idle_heartbeat": int(HEARTBEAT * 1e9),
+            "expires": nanoseconds(EXPIRES),
+            "idle_heartbeat": nanoseconds(HEARTBEAT),
         }
         reply = f"{self._inbox}.{self._generation}"
         self._client.publish(self._subject, msgspec.json.encode(body), reply)
@@ -100,7 +101,7 @@ class Pull:
             self._loop.call_later(HEARTBEAT, self._watch, context=self._client.context)
 
     def stop(self, done: Callable[[None], None]) -> None:
-        """Ask for nothing more; ``done`` is called when all that was under way has arrived."""
+        """Ask for nothing more; ``done`` is called when everything under way has arrived."""
         self._stopped = True
         self._client.off_link(self._on_link)
         self._client.drain(self._subscription, done)
@@ -122,14 +123,14 @@ class Pull:
         current = message.subject.rpartition(".")[2] == str(self._generation)
         if status == _HEARTBEAT_STATUS or not current:
             return
-        rest = (message.headers or {}).get("Nats-Pending-Messages", "")
-        lost = min(int(rest) if rest.isdigit() else self._outstanding, self._outstanding)
+        owed = (message.headers or {}).get(PENDING_MESSAGES, "")
+        lost = min(int(owed) if owed.isdigit() else self._outstanding, self._outstanding)
         self._outstanding -= lost
         if status in _ENDED:
             self._on_lost(lost)
             return
         # 409: leadership change, consumer deleted, server shutting down; 503: nobody there.
-        delay = _backoff.exponential(self._failures, initial=0.1, maximum=2.0, jitter=0.3)
+        delay = backoff.exponential(self._failures, initial=0.1, maximum=2.0, jitter=0.3)
         self._failures += 1
         self._loop.call_later(delay, self._on_lost, lost)
 
@@ -138,7 +139,7 @@ class Pull:
             self._forget()
 
     def _forget(self) -> None:
-        """Count everything asked for as lost; late statuses of it will not be counted."""
+        """Count everything asked for as lost, and begin another generation."""
         self._generation += 1
         lost, self._outstanding = self._outstanding, 0
         self._on_lost(lost)
@@ -168,19 +169,19 @@ class PullHandle:
         self._seam.post(self._pull.request, batch)
 
     async def stop(self) -> None:
-        """Ask for nothing more; returns when all that was under way has been handed over."""
+        """Ask for nothing more; return when everything under way has been handed over."""
         await self._seam.ask(self._pull.stop)
 
 
 class Metadata(NamedTuple):
-    """What the server says of a delivery, in the reply subject of its message."""
+    """What the server says about a delivery, in the reply subject of its message."""
 
     delivered: int
-    """How often this message was delivered, this time included."""
+    """How often this message has been delivered, this time included."""
     seq: int
     """Its sequence in the stream."""
     pending: int
-    """How many more wait in this queue."""
+    """How many more messages wait for this consumer."""
 
 
 def metadata(reply: str) -> Metadata:

@@ -1,13 +1,13 @@
 """Where AnyIO code meets the asyncio client: in one loop, or across two threads.
 
-Under asyncio the client lives in the caller's loop and a call is a call (:class:`DirectSeam`).
-Under Trio it lives on an asyncio loop (uvloop where there is one) on a thread owned by the
-connection's ``async with`` (:class:`ThreadSeam`).
+Under asyncio the client lives in the caller's loop, and a call is just that
+(:class:`DirectSeam`). Under Trio it lives on an asyncio loop (uvloop where there is one) on a
+thread owned by the connection's ``async with`` (:class:`ThreadSeam`).
 
-**What crosses is coalesced.** Each direction is a :class:`Mailbox`: calls are appended to a deque,
-and only the first one since the last delivery wakes the other side, which then takes all there
-are. Under load a wake-up, the expensive part (a write to a pipe and a switch of threads), is
-shared by dozens of jobs; when idle nothing is delayed.
+**Calls cross in batches.** Each direction is a :class:`Mailbox`: calls are appended to a deque, and
+only the first one since the last delivery wakes the other side, which then takes all there are.
+Under load a wake-up, the expensive part (a write to a pipe and a switch of threads), is shared by
+dozens of jobs; when idle nothing is delayed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Seam(Protocol):
         """Return what, called on the client's side, calls ``function`` on the caller's side."""
 
     def is_here(self) -> bool:
-        """Whether the code that asks runs on the caller's side."""
+        """Whether the current code runs on the caller's side."""
 
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call ``function(done, *args)`` on the client's side and wait for ``done(value)``.
@@ -66,7 +66,7 @@ class Mailbox:
         self._wake = wake
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
-        """Have ``function(*args)`` called over there."""
+        """Have ``function(*args)`` called on the other side."""
         self._calls.append((function, args))
         if not self._armed:
             self._armed = True
@@ -199,8 +199,8 @@ async def _serve_on_a_thread(  # noqa: ASYNC128
 ) -> None:
     """Run the client's loop in a thread; it ends when the client is closed.
 
-    The thread cannot be cancelled; whoever leaves the block closes the client, and closing is
-    bounded (``_client.CLOSE_TIMEOUT``).
+    The thread cannot be cancelled; whoever leaves the block closes the client, and closing takes a
+    bounded time.
     """
     import trio  # noqa: PLC0415
 

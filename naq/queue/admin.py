@@ -7,8 +7,8 @@ consumer pause, so it survives restarts of everything and holds for every worker
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from naq.nats.connection import Connection
+    from naq.nats.jetstream import ConsumerInfo
 
 __all__ = ["Counts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
 
-FOR_EVER = "2999-12-31T23:59:59Z"
+FOR_EVER = datetime(2999, 12, 31, tzinfo=UTC)
 FEW = 0.01
 """Seconds that counting may take before answers are used again."""
 SHARE = 50
@@ -79,13 +80,13 @@ async def _count(connection: Connection, queues: list[str]) -> Mapping[str, tupl
     names = connection.names
     found: dict[str, tuple[int, int]] = {}
     # Mostly nothing is delayed, and then there is no need to ask for each queue.
-    some = await connection.next(names.jobs_stream, names.delayed("*", "*"), after=0)
+    some = await connection.streams.next(names.jobs_stream, names.delayed("*", "*"), after=0)
 
     async def count(queue: str) -> None:
         delayed = 0
         if some is not None:
-            _, delayed = await connection.first(names.jobs_stream, names.delayed(queue, "*"))
-        _, dead = await connection.first(names.results_stream, names.dead_letter(queue, "*"))
+            delayed = await connection.streams.count(names.jobs_stream, names.delayed(queue, "*"))
+        dead = await connection.streams.count(names.results_stream, names.dead_letter(queue, "*"))
         found[queue] = delayed, dead
 
     async with anyio.create_task_group() as tasks:
@@ -107,22 +108,14 @@ async def list_queues(connection: Connection, counts: Counts | None = None) -> l
     await ensure_streams(connection)
     names = connection.names
     found: list[QueueStats] = []
-    listed: list[tuple[str, dict[str, Any]]] = []
-    offset = 0
-    while True:
-        answer = await connection.api(f"CONSUMER.LIST.{names.jobs_stream}", {"offset": offset})
-        consumers = answer.get("consumers") or []
-        for info in consumers:
-            queue = names.queue_of_consumer(info["name"])
-            if queue is not None:
-                listed.append((queue, info))
-        offset += len(consumers)
-        if not consumers or offset >= answer["total"]:
-            break
-
+    listed: list[tuple[str, ConsumerInfo]] = []
+    for info in await connection.streams.consumers(names.jobs_stream):
+        queue = names.queue_of_consumer(info.name)
+        if queue is not None:
+            listed.append((queue, info))
     counted = await (counts or Counts()).of(connection, [queue for queue, _ in listed])
 
-    async def look(queue: str, info: dict[str, Any]) -> None:
+    async def look(queue: str, info: ConsumerInfo) -> None:
         found.append(await _stats(connection, queue, info, counted[queue]))
 
     async with anyio.create_task_group() as tasks:
@@ -139,7 +132,7 @@ async def queue_stats(connection: Connection, queue: str) -> QueueStats:
     """
     await _ensure(connection, queue)
     names = connection.names
-    info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
+    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(queue))
     counted = await _count(connection, [queue])
     return await _stats(connection, queue, info, counted[queue])
 
@@ -147,33 +140,30 @@ async def queue_stats(connection: Connection, queue: str) -> QueueStats:
 async def _stats(
     connection: Connection,
     queue: str,
-    info: dict[str, Any],
+    info: ConsumerInfo,
     counted: tuple[int, int],
 ) -> QueueStats:
     """Return the numbers of a queue, with its delayed jobs and dead letters, as counted."""
     names = connection.names
     delayed, dead = counted
     age = None
-    if info["num_pending"] or info["num_ack_pending"]:
-        # Everything up to there is settled, so the oldest is near. The keeper comes first.
-        settled = max(1, info["ack_floor"]["stream_seq"])
-        oldest = await connection.next(names.jobs_stream, names.queue_filter(queue), after=settled)
+    if info.num_pending or info.num_ack_pending:
+        # Up to there all is settled, so the oldest is near. The stream begins with its keeper.
+        settled = max(1, info.ack_floor.stream_seq)
+        oldest = await connection.streams.next(
+            names.jobs_stream, names.queue_filter(queue), after=settled
+        )
         if oldest is not None:
-            age = max(0.0, _now(info) - oldest.time.timestamp())
+            age = max(0.0, info.ts.timestamp() - oldest.time.timestamp())
     return QueueStats(
         queue=queue,
-        depth=info["num_pending"],
-        running=info["num_ack_pending"],
+        depth=info.num_pending,
+        running=info.num_ack_pending,
         delayed=delayed,
         dead=dead,
-        paused=bool(info.get("paused")),
+        paused=info.paused,
         oldest_age_s=age,
     )
-
-
-def _now(info: dict[str, Any]) -> float:
-    """Return the server's clock, which stamped the messages too."""
-    return datetime.fromisoformat(info["ts"]).timestamp()
 
 
 async def purge(connection: Connection, queue: str) -> int:
@@ -186,8 +176,8 @@ async def purge(connection: Connection, queue: str) -> int:
     """
     await _ensure(connection, queue)
     names = connection.names
-    removed = await connection.purge(names.jobs_stream, names.delayed(queue, ">"))
-    return removed + await connection.purge(names.jobs_stream, names.queue_filter(queue))
+    removed = await connection.streams.purge(names.jobs_stream, names.delayed(queue, ">"))
+    return removed + await connection.streams.purge(names.jobs_stream, names.queue_filter(queue))
 
 
 async def pause(connection: Connection, queue: str) -> None:
@@ -197,7 +187,7 @@ async def pause(connection: Connection, queue: str) -> None:
         NaqConnectionError: the server cannot be reached.
     """
     await _ensure(connection, queue)
-    await _pause_until(connection, queue, {"pause_until": FOR_EVER})
+    await _pause(connection, queue, until=FOR_EVER)
 
 
 async def resume(connection: Connection, queue: str) -> None:
@@ -209,15 +199,14 @@ async def resume(connection: Connection, queue: str) -> None:
     """
     await _ensure(connection, queue)
     names = connection.names
-    info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
-    if info.get("paused"):
-        soon = datetime.fromisoformat(info["ts"]) + RESUME_DELAY
-        await _pause_until(connection, queue, {"pause_until": soon.isoformat()})
+    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(queue))
+    if info.paused:
+        await _pause(connection, queue, until=info.ts + RESUME_DELAY)
 
 
-async def _pause_until(connection: Connection, queue: str, body: dict[str, str]) -> None:
+async def _pause(connection: Connection, queue: str, *, until: datetime) -> None:
     names = connection.names
-    await connection.api(f"CONSUMER.PAUSE.{names.jobs_stream}.{names.consumer(queue)}", body)
+    await connection.streams.pause_consumer(names.jobs_stream, names.consumer(queue), until=until)
 
 
 async def _ensure(connection: Connection, queue: str) -> None:

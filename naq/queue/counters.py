@@ -18,7 +18,7 @@ import msgspec
 
 from naq.base.names import new_id
 from naq.jobs.layout import ensure_counters, ensure_streams
-from naq.nats.streams import server_now
+from naq.nats.jetstream import INCREMENT, MESSAGE_ID
 from naq.queue.tally import METRICS, Minute, Tally, Totals, counts_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Addition(NamedTuple):
 
 
 def _envelope(addition: _Addition) -> Envelope:
-    headers = {"Nats-Incr": f"+{addition.number}", "Nats-Msg-Id": addition.id}
+    headers = {INCREMENT: f"+{addition.number}", MESSAGE_ID: addition.id}
     return addition.subject, b"", headers
 
 
@@ -89,7 +89,7 @@ class _Counters:
         """
         try:
             if not self._unconfirmed:
-                now = await server_now(self._connection)
+                now = await self._connection.clock.now()
                 self._unconfirmed = self._new(int(now // 60))
             sent = self._unconfirmed
             answers = await self._connection.store_many(sent, _envelope)
@@ -136,12 +136,12 @@ async def last_hour(connection: Connection, queue: str | None = None) -> list[Mi
     await ensure_streams(connection)  # the clock is asked of one of them
     await ensure_counters(connection)
     names = connection.names
-    newest = int(await server_now(connection) // 60)
+    newest = int(await connection.clock.now() // 60)
     minutes = range(newest - MINUTES + 1, newest + 1)
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for begin in range(0, MINUTES, PER_REQUEST):
         filters = [names.count(m, "*", queue) for m in minutes[begin : begin + PER_REQUEST]]
-        for stored in await connection.last_of(names.counts_stream, filters):
+        for stored in await connection.streams.last_of(names.counts_stream, filters):
             counter = names.counter(stored.subject)
             if counter.minute is not None:
                 found[counter.minute][counter.metric] = _value(stored)
@@ -157,18 +157,11 @@ async def totals(connection: Connection) -> dict[str, Totals]:
     await ensure_counters(connection)
     names = connection.names
     found: dict[str, dict[str, int]] = defaultdict(dict)
-    after = 0
-    while True:
-        page = await connection.page(
-            names.totals_stream, names.total("*", "*"), after=after, limit=PAGE
-        )
-        for stored in page:
-            counter = names.counter(stored.subject)
-            if counter.queue is not None and counter.metric in METRICS:
-                found[counter.queue][counter.metric] = _value(stored)
-        if len(page) < PAGE:
-            break
-        after = page[-1].seq
+    everything = connection.streams.all(names.totals_stream, names.total("*", "*"), page=PAGE)
+    async for stored in everything:
+        counter = names.counter(stored.subject)
+        if counter.queue is not None and counter.metric in METRICS:
+            found[counter.queue][counter.metric] = _value(stored)
     return {queue: Totals(queue=queue, **counts_of(found[queue])) for queue in sorted(found)}
 
 

@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from naq.base.names import check_job_id
-from naq.exceptions import (
-    ConfigurationError,
-    JobNotFoundError,
-    SerializationError,
-    ServerRefusedError,
-)
+from naq.base.names import ATTEMPT, check_job_id
+from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
 from naq.jobs import calls
 from naq.jobs.codec import Codec
 from naq.jobs.inspect import cancel_job
 from naq.jobs.job import UNKNOWN, JobMessage, JobStatus
-from naq.jobs.message import ATTEMPT, at, carried, scheduled_for
-from naq.nats.connection import CONFLICT
-from naq.nats.streams import server_now
+from naq.jobs.message import at, carried, scheduled_for
+from naq.nats.jetstream import MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET
 from naq.schedules.manage import Schedules
 
 if TYPE_CHECKING:
@@ -111,7 +105,7 @@ async def _control_job(
             raise JobNotFoundError(f"job {job_id} has ended just now", job_id=job_id)
         return Controlled("job", job_id, JobStatus.CANCELLED)
     if action == "run-now":
-        moved = await move(connection, job_id, await server_now(connection))
+        moved = await move(connection, job_id, await connection.clock.now())
         return Controlled("job", job_id, moved.status, moved.due_at, job_id)
     if action != "reschedule":
         raise ConfigurationError(
@@ -137,13 +131,8 @@ async def list_delayed(connection: Connection, queue: str | None = None) -> list
         NaqConnectionError: the server cannot be reached.
     """
     names = connection.names
-    found: list[DelayedJob] = []
-    after = 0
-    while page := await connection.page(
-        names.jobs_stream, names.delayed(queue or "*", "*"), after=after
-    ):
-        found += [_described(connection, stored) for stored in page]
-        after = page[-1].seq
+    waiting = connection.streams.all(names.jobs_stream, names.delayed(queue or "*", "*"))
+    found = [_described(connection, stored) async for stored in waiting]
     return sorted(found, key=lambda job: (job.due_at, job.id))
 
 
@@ -164,16 +153,12 @@ async def move(connection: Connection, job_id: str, when: float) -> DelayedJob:
     while (stored := await _stored(connection, job_id)) is not None:
         found = _described(connection, stored)
         headers = carried(stored.headers) | {
-            "Nats-Schedule": at(when),
-            "Nats-Schedule-Target": names.job(found.queue, job_id),
-            "Nats-Expected-Last-Subject-Sequence": str(stored.seq),
-            "Nats-Msg-Id": f"{job_id}:moved:{stored.seq}",
+            SCHEDULE: at(when),
+            SCHEDULE_TARGET: names.job(found.queue, job_id),
+            MESSAGE_ID: f"{job_id}:moved:{stored.seq}",
         }
-        try:
-            await connection.store(stored.subject, stored.data, headers)
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:
-                raise
+        streams = connection.streams
+        if not await streams.put_if(stored.subject, stored.data, headers, expected=stored.seq):
             continue
         return msgspec.structs.replace(found, due_at=when)
     raise JobNotFoundError(f"there is no job {job_id} that waits for its time", job_id=job_id)
@@ -181,8 +166,7 @@ async def move(connection: Connection, job_id: str, when: float) -> DelayedJob:
 
 async def _stored(connection: Connection, job_id: str) -> Stored | None:
     names = connection.names
-    stored, _ = await connection.first(names.jobs_stream, names.delayed("*", job_id))
-    return stored
+    return await connection.streams.first(names.jobs_stream, names.delayed("*", job_id))
 
 
 def due_of(stored: Stored) -> float:

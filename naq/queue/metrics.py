@@ -111,7 +111,9 @@ class _Schedules:
     def __init__(self, connection: Connection) -> None:
         self._connection, names = connection, connection.names
         self._records = Records(connection, Codec.from_settings(connection.settings))
-        self._all = Followed(connection, names.jobs_stream, names.schedule("*"), self._status)
+        self._all = Followed(
+            connection.streams, names.jobs_stream, names.schedule("*"), self._status
+        )
 
     async def count(self) -> Mapping[ScheduleStatus, int]:
         """Return the numbers; raises NaqConnectionError if the server cannot be reached."""

@@ -79,7 +79,8 @@ async def list_scheduled(
     left_out = 0
     if most is not None:
         names = connection.names
-        _, left_out = await connection.first(names.jobs_stream, names.delayed(queue or "*", "*"))
+        waiting = names.delayed(queue or "*", "*")
+        left_out = await connection.streams.count(names.jobs_stream, waiting)
     if most is None or left_out <= most:
         rows += [_row_of_delayed(job) for job in await list_delayed(connection, queue)]
         left_out = 0

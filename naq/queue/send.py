@@ -13,11 +13,10 @@ from naq.exceptions import (
     NaqConnectionError,
     PayloadTooLargeError,
     SerializationError,
-    ServerRefusedError,
 )
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.message import job_envelope
-from naq.nats.connection import CONFLICT, PubAck
+from naq.nats.jetstream import PubAck, is_conflict
 from naq.queue.tracing import tracing
 
 if TYPE_CHECKING:
@@ -67,12 +66,9 @@ class Sender:
 
     async def _one(self, prepared: Prepared) -> Job:
         self._check_size(prepared.message)
-        answer: PubAck | Exception
-        try:
-            answer = await self.connection.store(*self._envelope(prepared))
-        except ServerRefusedError as exc:
-            answer = exc
-        return self._job(prepared, answer)
+        ack = await self.connection.streams.put_if(*self._envelope(prepared), expected=0)
+        duplicate = ack is None or ack.duplicate
+        return Job(prepared.message, backend=self.backend, duplicate=duplicate)
 
     async def many(self, batch: Batch) -> list[Job]:
         """Send many jobs of one queue; nothing is sent if one of them is too large.
@@ -144,6 +140,6 @@ class Sender:
         """Return the job if it is queued, now or already; raise otherwise."""
         if isinstance(answer, PubAck):
             return Job(prepared.message, backend=self.backend, duplicate=answer.duplicate)
-        if isinstance(answer, ServerRefusedError) and answer.code == CONFLICT:
+        if is_conflict(answer):
             return Job(prepared.message, backend=self.backend, duplicate=True)
         raise answer

@@ -26,11 +26,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from naq.exceptions import JobNotFoundError, SerializationError, ServerRefusedError
+from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs.inspect import cancel_job, job_info
 from naq.jobs.message import job_envelope
-from naq.nats.connection import CONFLICT
-from naq.nats.streams import server_now
 from naq.schedules.due import Plan, advanced, plan
 from naq.schedules.records import Records
 from naq.schedules.schedule import ScheduleRecord, ScheduleStatus, run_id
@@ -98,7 +96,7 @@ class Advance:
             if found is None:
                 return None
             record, seq = found
-            now = await server_now(self._connection)
+            now = await self._connection.clock.now()
             if record.plain:
                 await self.records.arm(record, now)
                 return record
@@ -121,9 +119,9 @@ class Advance:
                 return await self.tick(schedule_id)
             names = self._connection.names
             fire = names.fire(record.job.queue, schedule_id)
-            if await self._connection.get(names.jobs_stream, fire) is not None:
+            if await self._connection.streams.get(names.jobs_stream, fire) is not None:
                 return record  # it waits for a worker
-            now = await server_now(self._connection)
+            now = await self._connection.clock.now()
             if not await self.records.armed(record):
                 await self.records.arm(record, now)
             due = plan(record, now)
@@ -217,11 +215,7 @@ class Advance:
     async def _queue(self, record: ScheduleRecord, due: float) -> None:
         message = run_message(record, due, delay=_jitter(record, due))
         envelope = job_envelope(self._connection.names, self._codec, message, chosen=True)
-        try:
-            await self._connection.store(*envelope)
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:
-                raise
+        await self._connection.streams.put_if(*envelope, expected=0)
 
 
 def run_message(record: ScheduleRecord, due: float, *, delay: float = 0.0) -> JobMessage:

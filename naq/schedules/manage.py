@@ -20,7 +20,6 @@ from naq.jobs.inspect import Backend
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import job_envelope, prepare
-from naq.nats.streams import server_now
 from naq.schedules.advance import Advance, run_message
 from naq.schedules.options import acted, new_record
 from naq.schedules.schedule import LIVE, Schedule, ScheduleRecord, ScheduleStatus
@@ -68,7 +67,7 @@ async def wanted(
     return new_record(
         prepare(codec, queue, timeless, (), {}).message,
         options,
-        now=await server_now(connection),
+        now=await connection.clock.now(),
         expires_in=calls.normalize({"expires": expires}, due=0.0).get("expires_at"),
         source=source,
     )
@@ -140,7 +139,7 @@ class Schedules:
         """Whether there is a schedule of that id, readable or not."""
         await ensure_streams(self._connection)
         names = self._connection.names
-        found = await self._connection.get(names.jobs_stream, names.schedule(schedule_id))
+        found = await self._connection.streams.get(names.jobs_stream, names.schedule(schedule_id))
         return found is not None
 
     async def list(self) -> list[ScheduleRecord]:
@@ -185,7 +184,7 @@ class Schedules:
                 if action != "cancel":
                     raise
                 return await self._remove_broken(schedule_id)
-            now = await server_now(self._connection)
+            now = await self._connection.clock.now()
             fields = acted(record, action, changes, now)
             if fields is None:
                 return record
@@ -206,7 +205,7 @@ class Schedules:
             SerializationError: it cannot be read.
         """
         record, _ = await self._found(schedule_id)
-        due = int(await server_now(self._connection) * 1000) / 1000
+        due = int(await self._connection.clock.now() * 1000) / 1000
         message = msgspec.structs.replace(run_message(record, due), due_at=None)
         await ensure_consumer(self._connection, message.queue)
         names = self._connection.names
@@ -226,7 +225,7 @@ class Schedules:
 
     async def _remove_broken(self, schedule_id: str) -> ScheduleRecord:
         names = self._connection.names
-        stored = await self._connection.get(names.jobs_stream, names.schedule(schedule_id))
+        stored = await self._connection.streams.get(names.jobs_stream, names.schedule(schedule_id))
         if stored is None:
             raise JobNotFoundError(f"there is no schedule {schedule_id}", job_id=schedule_id)
         await self._records.remove(schedule_id)
@@ -238,9 +237,9 @@ class Schedules:
             return
         if not fresh:
             names = self._connection.names
-            await self._connection.purge(names.jobs_stream, names.gap_alarm(record.id))
+            await self._connection.streams.purge(names.jobs_stream, names.gap_alarm(record.id))
         await _declare(self._connection, record.job.queue)
-        await self._records.arm(record, await server_now(self._connection))
+        await self._records.arm(record, await self._connection.clock.now())
 
 
 async def _declare(connection: Connection, queue: str) -> None:

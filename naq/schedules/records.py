@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from naq.exceptions import SerializationError, ServerRefusedError
-from naq.jobs.message import REVISION, at
-from naq.nats.connection import CONFLICT
+from naq.base.names import REVISION
+from naq.exceptions import SerializationError
+from naq.jobs.message import at
+from naq.nats.jetstream import SCHEDULE, SCHEDULE_TARGET, SCHEDULE_TIME_ZONE, TTL
 from naq.schedules.schedule import ScheduleRecord, ScheduleStatus
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Records:
             NaqConnectionError: the server cannot be reached.
         """
         names = self._connection.names
-        stored = await self._connection.get(names.jobs_stream, names.schedule(schedule_id))
+        stored = await self._connection.streams.get(names.jobs_stream, names.schedule(schedule_id))
         return (None, 0) if stored is None else (self.open(stored), stored.seq)
 
     def open(self, stored: Stored) -> ScheduleRecord:
@@ -69,35 +70,28 @@ class Records:
             NaqConnectionError: no answer in time.
         """
         body, headers = self._codec.seal(record)
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         if record.status not in {ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED}:
             ttl = self._connection.settings.default_result_ttl
-            headers["Nats-TTL"] = str(max(1, math.ceil(ttl)))
+            headers[TTL] = str(max(1, math.ceil(ttl)))
         subject = self._connection.names.schedule(record.id)
-        try:
-            ack = await self._connection.store(subject, body, headers)
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:
-                raise
-            return None
-        return ack.seq
+        ack = await self._connection.streams.put_if(subject, body, headers, expected=expected)
+        return None if ack is None else ack.seq
 
     async def changed(self, after: int = 0) -> list[Stored]:
         """Return the records stored after a sequence, oldest first, unopened."""
         names = self._connection.names
-        found: list[Stored] = []
-        while page := await self._connection.page(
+        everything = self._connection.streams.all(
             names.jobs_stream, names.schedule("*"), after=after
-        ):
-            found += page
-            after = page[-1].seq
-        return found
+        )
+        return [stored async for stored in everything]
 
     async def remove(self, schedule_id: str) -> bool:
         """Remove a record and its alarm; whether there was one."""
         await self.disarm(schedule_id)
         names = self._connection.names
-        return await self._connection.purge(names.jobs_stream, names.schedule(schedule_id)) > 0
+        return (
+            await self._connection.streams.purge(names.jobs_stream, names.schedule(schedule_id)) > 0
+        )
 
     # ---------------------------------------------------------------- alarms
 
@@ -131,18 +125,18 @@ class Records:
         self, subject: str, pattern: str, target: str, record: ScheduleRecord, *, zone: str = "UTC"
     ) -> None:
         headers = {
-            "Nats-Schedule": pattern,
-            "Nats-Schedule-Target": target,
+            SCHEDULE: pattern,
+            SCHEDULE_TARGET: target,
             REVISION: str(record.revision),
         }
         if zone != "UTC":
-            headers["Nats-Schedule-Time-Zone"] = zone
+            headers[SCHEDULE_TIME_ZONE] = zone
         await self._connection.store(subject, b"", headers)
 
     async def armed(self, record: ScheduleRecord) -> bool:
         """Whether the alarm of an active schedule is there, for its present timing."""
         names = self._connection.names
-        found = await self._connection.get(names.jobs_stream, names.alarm(record.id))
+        found = await self._connection.streams.get(names.jobs_stream, names.alarm(record.id))
         return found is not None and revision(found.headers) == record.revision
 
     async def disarm(self, schedule_id: str) -> None:
@@ -153,7 +147,7 @@ class Records:
             names.gap_alarm(schedule_id),
             names.tick(schedule_id),
         ):
-            await self._connection.purge(names.jobs_stream, subject)
+            await self._connection.streams.purge(names.jobs_stream, subject)
 
 
 def revision(headers: dict[str, str] | None) -> int:

@@ -30,13 +30,13 @@ from naq.base.public import public
 from naq.exceptions import (
     ConfigurationError,
     SerializationError,
-    ServerRefusedError,
 )
 from naq.jobs import presence
 from naq.jobs.codec import Codec
 from naq.jobs.layout import ensure_streams, ensure_ticks
 from naq.jobs.presence import Control, WorkerInfo
-from naq.nats.connection import CONFLICT, connect
+from naq.nats.connection import connect
+from naq.nats.jetstream import TTL, nak
 from naq.nats.seam import on_trio
 from naq.schedules.advance import Advance
 from naq.schedules.sweep import Sweep
@@ -57,7 +57,7 @@ POLL_INTERVAL = 10.0
 """Seconds between two looks for what was missed."""
 SLOTS = 64
 """Ticks in hand at the same time."""
-AGAIN = b'-NAK {"delay": 1000000000}'
+AGAIN = nak(1.0)
 LEAVE_TIMEOUT = 5.0
 """Seconds what is in hand gets when the scheduler is stopped."""
 
@@ -280,17 +280,9 @@ class Scheduler:
         if not self.enable_ha:
             return True
         names = self._connection.names
-        headers = {
-            "Nats-Expected-Last-Subject-Sequence": "0",
-            "Nats-TTL": str(max(1, int(self.poll_interval))),
-        }
-        try:
-            await self._connection.store(names.lock("sweep"), self.id.encode(), headers)
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:
-                raise
-            return False
-        return True
+        headers = {TTL: str(max(1, int(self.poll_interval)))}
+        lock, owner = names.lock("sweep"), self.id.encode()
+        return await self._connection.streams.put_if(lock, owner, headers, expected=0) is not None
 
     # -------------------------------------------------------------- services
 

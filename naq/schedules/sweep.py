@@ -14,10 +14,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from naq.exceptions import SerializationError, ServerRefusedError
+from naq.exceptions import SerializationError
 from naq.jobs.message import carried
-from naq.nats.connection import CONFLICT
-from naq.nats.streams import server_now
+from naq.nats.jetstream import MESSAGE_ID
 
 if TYPE_CHECKING:
     from naq.nats.connection import Connection, Stored
@@ -49,7 +48,7 @@ class Sweep:
             NaqConnectionError: the server cannot be reached.
         """
         await self._read()
-        now = await server_now(self._connection)
+        now = await self._connection.clock.now()
         overdue = [name for name, due in self._known.items() if due + LATE < now]
         for schedule_id in overdue:
             await self._revive(schedule_id, now)
@@ -89,28 +88,19 @@ class Sweep:
 
     async def _find_invisible(self) -> None:
         names = self._connection.names
-        offset = 0
-        while True:
-            answer = await self._connection.api(
-                f"CONSUMER.LIST.{names.jobs_stream}", {"offset": offset}
-            )
-            found = answer.get("consumers") or []
-            for info in found:
-                queue = names.queue_of_consumer(info["name"])
-                if queue is not None:
-                    # What is given up does not move the floor. But while no worker holds anything,
-                    # everything that was delivered is settled.
-                    known = info["ack_floor"] if info["num_ack_pending"] else info["delivered"]
-                    await self._restore(queue, known["stream_seq"])
-            offset += len(found)
-            if not found or offset >= answer["total"]:
-                return
+        for info in await self._connection.streams.consumers(names.jobs_stream):
+            queue = names.queue_of_consumer(info.name)
+            if queue is not None:
+                # What is given up does not move the floor. But where nothing is in anybody's
+                # hands, all that was delivered is settled.
+                known = info.ack_floor if info.num_ack_pending else info.delivered
+                await self._restore(queue, known.stream_seq)
 
     async def _restore(self, queue: str, settled: int) -> None:
         """Store again what lies before a sequence: all of that is settled for the consumer."""
         names = self._connection.names
         while True:
-            stored = await self._connection.next(
+            stored = await self._connection.streams.next(
                 names.jobs_stream, names.queue_filter(queue), after=0
             )
             if stored is None or stored.seq > settled:
@@ -121,12 +111,8 @@ class Sweep:
 
     async def _store_again(self, stored: Stored) -> bool:
         headers = carried(stored.headers)
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(stored.seq)
-        headers["Nats-Msg-Id"] = f"{stored.subject}:{stored.seq}"
-        try:
-            await self._connection.store(stored.subject, stored.data, headers)
-        except ServerRefusedError as exc:
-            if exc.code != CONFLICT:
-                raise
-            return False  # it has just been settled
-        return True
+        headers[MESSAGE_ID] = f"{stored.subject}:{stored.seq}"
+        ack = await self._connection.streams.put_if(
+            stored.subject, stored.data, headers, expected=stored.seq
+        )
+        return ack is not None  # None: somebody has settled it just now

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from naq.base.names import FIRE_MARK
+from naq.base.names import ATTEMPT, CHECK, FIRE_MARK
 from naq.exceptions import SerializationError
 from naq.jobs.job import Failure, JobMessage, JobStatus
-from naq.jobs.message import ATTEMPT, CHECK
 from naq.nats.connection import PubAck
+from naq.nats.jetstream import nak
 from naq.nats.pull import stored_at
 from naq.queue.tally import DONE, FAILED, RETRIED
 from naq.queue.tracing import tracing
@@ -231,7 +231,7 @@ class Handler:
             with about(held):
                 log.warning("job %s: its record cannot be read: %s", held.id, exc)
             names = self._connection.names
-            stored = await self._connection.get(names.results_stream, names.result(held.id))
+            stored = await self._connection.streams.get(names.results_stream, names.result(held.id))
             held.expected = stored.seq if stored else 0
 
     # ------------------------------------------------------------- concluding
@@ -348,7 +348,7 @@ class Handler:
         self._changed()
 
 
-AGAIN = b'-NAK {"delay": 1000000000}'
+AGAIN = nak(1.0)
 """Have it delivered again in a second."""
 
 

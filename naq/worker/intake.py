@@ -131,11 +131,11 @@ class Intake:
         """
         names = self._connection.names
         for queue in self._demand:
-            info = await self._connection.api(
-                f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}"
+            info = await self._connection.streams.consumer_info(
+                names.jobs_stream, names.consumer(queue)
             )
-            waiting = 0 if info.get("paused") else info["num_pending"]
-            if waiting or info["num_ack_pending"]:
+            waiting = 0 if info.paused else info.num_pending
+            if waiting or info.num_ack_pending:
                 return True
         return False
 

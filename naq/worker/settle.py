@@ -32,9 +32,11 @@ import anyio
 import msgspec
 
 from naq.base import backoff as _backoff
+from naq.base.names import ATTEMPT, OWN_HEADER
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError
 from naq.jobs.job import UNKNOWN, Attempt, DeadLetter, Failure, JobRecord, JobStatus
-from naq.jobs.message import ATTEMPT, at, carried
+from naq.jobs.message import at, carried
+from naq.nats.jetstream import MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, nak, term
 from naq.worker.decide import Bury, history, on_failure
 
 if TYPE_CHECKING:
@@ -163,14 +165,14 @@ class Settler:
             history=past,
         )
         await self._finish(held, record)
-        self._connection.ack(held.reply, f"+TERM {decision.reason}".encode())
+        self._connection.ack(held.reply, term(decision.reason))
 
     async def _store_letter(self, letter: DeadLetter) -> None:
         """Store a dead letter; one too large for the server loses details, at last its tail."""
         subject = self._connection.names.dead_letter(letter.queue, letter.id)
         error = letter.error and msgspec.structs.replace(letter.error, traceback="")
         brief = error and msgspec.structs.replace(error, message=error.message[:BRIEF])
-        own = {name: value for name, value in letter.headers.items() if name.startswith("Naq-")}
+        own = {name: value for name, value in letter.headers.items() if name.startswith(OWN_HEADER)}
         room = max(0, self._connection.max_payload - 8192)
         for smaller in (
             letter,
@@ -214,7 +216,7 @@ class Settler:
             delivered=held.delivery.delivered,
         )
         if await self._results.put(record, ttl=self._ttl(held), expected=held.expected):
-            self._connection.ack(held.reply, b"-NAK")
+            self._connection.ack(held.reply, nak())
         else:
             await self._yield_to_other(held)
 
@@ -245,17 +247,16 @@ class Settler:
             await self._schedule(held, run, decision.delay)
             self.ack(held)
         else:
-            delay = f' {{"delay": {int(decision.delay * 1e9)}}}' if decision.delay > 0 else ""
-            self._connection.ack(held.reply, f"-NAK{delay}".encode())
+            self._connection.ack(held.reply, nak(decision.delay))
 
     async def _schedule(self, held: Held, run: Run, delay: float) -> None:
         names = self._connection.names
         headers = carried(held.headers) | {
             ATTEMPT: str(run.attempt + 1),
-            "Nats-Schedule": at(time.time() + delay),
-            "Nats-Schedule-Target": names.job(held.queue, held.id),
+            SCHEDULE: at(time.time() + delay),
+            SCHEDULE_TARGET: names.job(held.queue, held.id),
             # With the place of the message it follows: a job that is queued again counts anew.
-            "Nats-Msg-Id": f"{held.id}:{held.delivery.seq}:{run.attempt + 1}",
+            MESSAGE_ID: f"{held.id}:{held.delivery.seq}:{run.attempt + 1}",
         }
         subject = names.delayed(held.queue, held.id)
         await self._insist(self._connection.store, subject, held.body, headers)

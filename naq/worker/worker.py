@@ -37,6 +37,7 @@ from naq.jobs.layout import ensure_consumer, ensure_counters, ensure_streams
 from naq.jobs.presence import Control, WorkerInfo
 from naq.jobs.results import Results
 from naq.nats.connection import connect, current_connection, use_connection
+from naq.nats.jetstream import IN_PROGRESS
 from naq.nats.seam import on_trio
 from naq.queue.counters import keep_counted
 from naq.queue.tally import Tally
@@ -356,7 +357,7 @@ class Worker:
             await anyio.sleep(interval)
             if self._connection.connected:
                 for held in self._handler.held.values():
-                    self._connection.publish(held.reply, b"+WPI")
+                    self._connection.publish(held.reply, IN_PROGRESS)
 
     async def _watch_burst(self, intake: Intake) -> None:
         """Stop when nothing is queued and nothing runs, here or at other workers."""

@@ -27,7 +27,7 @@ from naq.jobs.codec import Codec
 from naq.jobs.deadletters import DeadLetters
 from naq.jobs.inspect import job_info
 from naq.jobs.job import UNKNOWN, DeadLetter, JobMessage, JobRecord
-from naq.nats.streams import matches
+from naq.nats.jetstream import matches
 from naq.queue.admin import Counts, list_queues
 from naq.queue.delayed import due_of
 from naq.queue.scheduled import list_scheduled
@@ -66,7 +66,7 @@ class Queries:
         """Return all queues, and the numbers of everything else."""
         connection, names = self._connection, self._connection.names
         queues = await list_queues(connection, self._counts)
-        _, schedules = await connection.first(names.jobs_stream, names.schedule("*"))
+        schedules = await connection.streams.count(names.jobs_stream, names.schedule("*"))
         kinds = [info.kind for info in await self._announced.look()]
         return Overview(
             queues=queues,
@@ -127,7 +127,7 @@ class Queries:
 
     async def _running_row(self, job_id: str, worker: str) -> JobRow | None:
         names = self._connection.names
-        stored, _ = await self._connection.first(names.jobs_stream, names.job("*", job_id))
+        stored = await self._connection.streams.first(names.jobs_stream, names.job("*", job_id))
         if stored is None:
             return None  # it has just ended
         row = self._waiting_row(stored, "running")
@@ -147,9 +147,11 @@ class Queries:
         rows: list[JobRow] = []
         after, scanned, window = cursor or 0, 0, 2 * limit
         while scanned < SCAN:
-            # The whole stream is read: given a filter, the server would count all matches for each
-            # page, which takes a quarter of a second with a million.
-            page = await self._connection.page(names.jobs_stream, ">", after=after, limit=window)
+            # All of the stream is read: with a filter the server would count, for each page, how
+            # many messages match, which takes a quarter of a second with a million.
+            page, _ = await self._connection.streams.page(
+                names.jobs_stream, ">", after=after, limit=window
+            )
             for stored in page:
                 after = stored.seq
                 if not matches(subject, stored.subject):
@@ -161,7 +163,7 @@ class Queries:
                 if len(rows) == limit:
                     return JobsPage(jobs=rows, next=after, scanned=scanned)
             # Skip what does not match.
-            further = await self._connection.next(names.jobs_stream, subject, after=after)
+            further = await self._connection.streams.next(names.jobs_stream, subject, after=after)
             if further is None:
                 return JobsPage(jobs=rows, scanned=scanned)
             after, window = further.seq - 1, min(_WINDOW, 2 * window)
@@ -215,17 +217,19 @@ class Queries:
 
         Returns the sequence number before which to carry on; None at the end.
         """
-        state = (await self._connection.api(f"STREAM.INFO.{stream}"))["state"]
-        upper = int(state["last_seq"]) + 1
+        state = (await self._connection.streams.stream_info(stream)).state
+        upper = state.last_seq + 1
         if before is not None:
             upper = min(before, upper)
-        first, window = int(state["first_seq"]), 2 * PAGE
-        for _ in range(64):  # in a stream with holes, windows may be empty
+        first, window = state.first_seq, 2 * PAGE
+        for _ in range(64):  # through a stream of holes there are pages without anything
             if upper <= first:
                 return None
             lower = max(first, upper - window)
-            page = await self._connection.page(stream, subject, after=lower - 1, limit=window)
-            for stored in reversed([s for s in page if s.seq < upper]):
+            messages = self._connection.streams.all(
+                stream, subject, after=lower - 1, before=upper, page=window
+            )
+            for stored in reversed([stored async for stored in messages]):
                 if not keep(stored):
                     return stored.seq if stored.seq > first else None
             upper, window = lower, min(_WINDOW, 2 * window)
@@ -257,7 +261,7 @@ class Queries:
 
     async def _letter(self, job_id: str) -> DeadLetter | None:
         names = self._connection.names
-        stored, _ = await self._connection.first(
+        stored = await self._connection.streams.first(
             names.results_stream, names.dead_letter("*", job_id)
         )
         return None if stored is None else self._letters.open(stored)
@@ -265,7 +269,7 @@ class Queries:
     async def _message(self, job_id: str, letter: DeadLetter | None) -> JobMessage | None:
         names = self._connection.names
         for subject in (names.job, names.delayed):
-            stored, _ = await self._connection.first(names.jobs_stream, subject("*", job_id))
+            stored = await self._connection.streams.first(names.jobs_stream, subject("*", job_id))
             if stored is not None:
                 return self._opened(stored.data, stored.headers)
         return None if letter is None else self._opened(letter.body, letter.headers)
@@ -282,7 +286,7 @@ class Queries:
         """Return some dead letters, newest first; raises as :meth:`jobs`."""
         names = self._connection.names
         subject = names.dead_letter("*" if queue is None else check_queue(queue), "*")
-        _, total = await self._connection.first(names.results_stream, subject)
+        total = await self._connection.streams.count(names.results_stream, subject)
         rows: list[LetterRow] = []
 
         def keep(stored: Stored) -> bool:

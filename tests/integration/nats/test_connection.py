@@ -17,10 +17,12 @@ from naq.exceptions import (
     PayloadTooLargeError,
     ServerRefusedError,
 )
+from naq.jobs.deadletters import DeadLetters
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.presence import list_workers
 from naq.nats.connection import connect, current_connection
 from naq.nats.dial import MINIMUM_SERVER
+from naq.nats.jetstream import MESSAGE_ID, STREAM_NOT_FOUND, TTL
 from naq.services.server import EmbeddedServer, find_binary
 from naq.settings import Settings
 from naq.worker.worker import Worker
@@ -70,7 +72,7 @@ async def test_a_store_is_acknowledged_with_its_place(connection):
 
     assert (first.stream, first.duplicate) == (names.results_stream, False)
     assert second.seq == first.seq + 1
-    assert (await connection.get(names.results_stream, names.result("a"))).data == b"1"
+    assert (await connection.streams.get(names.results_stream, names.result("a"))).data == b"1"
 
 
 async def test_a_failed_compare_and_set_says_so(connection):
@@ -129,7 +131,7 @@ async def test_bulk_answers_are_true_whichever_way_they_go(connection, fresh):
     refused = [i for i, answer in enumerate(answers) if isinstance(answer, Exception)]
     assert refused == [77]
     assert answers[77].code == 10071
-    _, count = await connection.first(names.jobs_stream, f"{names.prefix}.j.q.>")
+    count = await connection.streams.count(names.jobs_stream, f"{names.prefix}.j.q.>")
     assert count == 200
 
 
@@ -137,14 +139,78 @@ async def test_pages_of_a_stream(connection):
     await ensure_streams(connection)
     names = connection.names
     await connection.store_many(range(30), lambda i: (names.dead_letter("q", str(i)), b"x", None))
+    streams, letters = connection.streams, (names.results_stream, names.dead_letter("q", "*"))
 
-    first = await connection.page(names.results_stream, names.dead_letter("q", "*"), limit=20)
-    rest = await connection.page(
-        names.results_stream, names.dead_letter("q", "*"), after=first[-1].seq, limit=20
-    )
+    first, more = await streams.page(*letters, limit=20)
+    rest, yet_more = await streams.page(*letters, after=first[-1].seq, limit=20)
+    scanned = [message.seq async for message in streams.all(*letters, page=7)]
+    part = [message.seq async for message in streams.all(*letters, page=7, after=4, before=20)]
 
-    assert [m.subject.rpartition(".")[2] for m in first + rest] == [str(i) for i in range(30)]
-    assert await connection.page(names.results_stream, names.dead_letter("none", "*")) == []
+    assert [names.parts(m.subject).id for m in first + rest] == [str(i) for i in range(30)]
+    assert (len(first), more, yet_more) == (20, True, False)
+    assert scanned == [message.seq for message in first + rest]
+    assert part == list(range(5, 20))
+    assert await streams.page(names.results_stream, names.dead_letter("none", "*")) == ([], False)
+    assert [
+        m async for m in streams.all(names.results_stream, names.dead_letter("none", "*"))
+    ] == []
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})])
+async def test_a_page_of_large_messages_is_not_the_last_one(connection):
+    """The server ends an answer at 64 MiB, however many messages were asked for."""
+    await ensure_streams(connection)
+    names, letters = connection.names, DeadLetters(connection)
+
+    def large(i):
+        return names.dead_letter("q", str(i)), bytes(900_000), {MESSAGE_ID: str(i)}
+
+    await connection.store_many(range(80), large)
+
+    first, next_page = await letters.page(limit=256)
+    rest, end = await letters.page(limit=256, after=next_page)
+    matching = names.results_stream, names.dead_letter("q", "*")
+
+    assert 0 < len(first) < 80
+    assert [letter.id for letter in first + rest] == [str(i) for i in range(80)]
+    assert end == 0
+    assert [message.seq async for message in connection.streams.all(*matching)] == [*range(1, 81)]
+
+
+async def test_only_the_first_of_two_replaces_a_message(connection):
+    await ensure_streams(connection)
+    names, streams = connection.names, connection.streams
+    subject = names.result("a")
+
+    first = await streams.put_if(subject, b"1", expected=0)
+    again = await streams.put_if(subject, b"2", expected=0)
+    second = await streams.put_if(subject, b"3", {TTL: "60"}, expected=first.seq)
+    late = await streams.put_if(subject, b"4", expected=first.seq)
+
+    assert (again, late) == (None, None)
+    kept = await streams.get(names.results_stream, subject)
+    assert (kept.data, kept.seq, kept.headers[TTL]) == (b"3", second.seq, "60")
+    with pytest.raises(ServerRefusedError, match="TTL"):
+        await streams.put_if(names.result("b"), b"1", {TTL: "rubbish"}, expected=0)
+
+
+async def test_all_consumers_are_listed(connection):
+    await ensure_streams(connection)
+    names = connection.names
+    async with anyio.create_task_group() as tasks:
+        for i in range(300):  # the server lists 256 at a time
+            tasks.start_soon(ensure_consumer, connection, f"q{i}")
+
+    found = await connection.streams.consumers(names.jobs_stream)
+
+    assert {info.name for info in found} == {names.consumer(f"q{i}") for i in range(300)}
+    assert {info.config.ack_wait for info in found} == {30 * 10**9}
+
+
+async def test_an_error_of_the_api_has_its_code(connection):
+    with pytest.raises(ServerRefusedError) as caught:
+        await connection.streams.stream_info("there_is_none")
+    assert caught.value.code == STREAM_NOT_FOUND
 
 
 async def test_nobody_to_ask_is_told_at_once(connection):
@@ -257,8 +323,8 @@ async def test_a_server_that_is_too_old(settings, anyio_backend, monkeypatch):
 
 async def test_a_stream_of_someone_else_is_not_touched(connection):
     names = connection.names
-    await connection.api(
-        f"STREAM.CREATE.{names.jobs_stream}",
+    await connection.streams.api(
+        f"$JS.API.STREAM.CREATE.{names.jobs_stream}",
         {"name": names.jobs_stream, "subjects": [f"{names.prefix}.j.>"], "retention": "limits"},
     )
 
@@ -299,8 +365,10 @@ async def test_stores_outlast_a_killed_server(server, own, anyio_backend):
             await server.start()
 
         assert len(answers) == 50
-        assert await connection.get(names.results_stream, names.result("before")) is not None
-        _, count = await connection.first(names.results_stream, names.result("*"))
+        assert (
+            await connection.streams.get(names.results_stream, names.result("before")) is not None
+        )
+        count = await connection.streams.count(names.results_stream, names.result("*"))
         assert count == 51
 
 
@@ -327,7 +395,7 @@ async def test_a_bulk_outlasts_a_killed_server(server, own, anyio_backend):
             await server.start()
 
         assert not [answer for answer in answers if isinstance(answer, Exception)]
-        _, count = await connection.first(names.jobs_stream, f"{names.prefix}.j.q.>")
+        count = await connection.streams.count(names.jobs_stream, f"{names.prefix}.j.q.>")
         assert count == 30_000
 
 
@@ -395,16 +463,16 @@ async def test_the_next_message_is_found_wherever_it_lies(connection):
     await ensure_streams(connection)
     names, stream = connection.names, connection.names.jobs_stream
     mail, other = names.queue_filter("mail"), names.queue_filter("other")
-    assert await connection.next(stream, mail, after=0) is None  # of nothing
+    assert await connection.streams.next(stream, mail, after=0) is None  # of nothing
 
     for subject in ("other", "mail", "other", "mail"):
         await connection.store(names.job(subject, secrets.token_hex(4)), b"1")
-    assert (await connection.next(stream, other, after=0)).seq == 2
-    assert (await connection.next(stream, mail, after=0)).seq == 3
-    assert (await connection.next(stream, mail, after=3)).seq == 5
-    assert await connection.next(stream, mail, after=5) is None
-    await connection.remove(stream, 2)
-    assert (await connection.next(stream, other, after=0)).seq == 4
+    assert (await connection.streams.next(stream, other, after=0)).seq == 2
+    assert (await connection.streams.next(stream, mail, after=0)).seq == 3
+    assert (await connection.streams.next(stream, mail, after=3)).seq == 5
+    assert await connection.streams.next(stream, mail, after=5) is None
+    await connection.streams.remove(stream, 2)
+    assert (await connection.streams.next(stream, other, after=0)).seq == 4
 
 
 async def test_the_stream_of_jobs_begins_with_a_message_that_stays(connection):
@@ -414,14 +482,14 @@ async def test_the_stream_of_jobs_begins_with_a_message_that_stays(connection):
     async with connect(settings=connection.settings) as second:
         await ensure_streams(second)  # it is there already
         await second.store(names.job("q", "b"), b"1")
-    found = await connection.page(names.jobs_stream, ">")
+    found, _ = await connection.streams.page(names.jobs_stream, ">")
     assert [one.subject for one in found] == [
         names.keeper,
         names.job("q", "a"),
         names.job("q", "b"),
     ]
-    assert await connection.purge(names.jobs_stream, names.queue_filter("q")) == 2
-    kept = await connection.get(names.jobs_stream, names.keeper)
+    assert await connection.streams.purge(names.jobs_stream, names.queue_filter("q")) == 2
+    kept = await connection.streams.get(names.jobs_stream, names.keeper)
     assert kept.seq == 1
 
 
@@ -490,8 +558,10 @@ async def test_a_full_disk_is_a_clear_error_and_nothing_is_stored(server, own, a
             ],
             "max_msg_size": 100,
         }
-        info = await connection.api(f"STREAM.INFO.{names.jobs_stream}")
-        await connection.api(f"STREAM.UPDATE.{names.jobs_stream}", {**info["config"], **limited})
+        info = await connection.streams.api(f"$JS.API.STREAM.INFO.{names.jobs_stream}")
+        await connection.streams.api(
+            f"$JS.API.STREAM.UPDATE.{names.jobs_stream}", {**info["config"], **limited}
+        )
 
         with pytest.raises(ServerRefusedError, match="maximum"):
             await connection.store(names.job("q", "a"), b"x" * 200)

@@ -100,7 +100,7 @@ async def test_schedules_are_read_once(queue, connection, monkeypatch):
     names = connection.names
     await connection.store(names.schedule("odd"), b"rubbish", {})
     assert await found() == ([1, 1, 1], ["odd"])
-    await connection.api(f"STREAM.DELETE.{names.jobs_stream}")
+    await connection.streams.api(f"$JS.API.STREAM.DELETE.{names.jobs_stream}")
     connection.declared.clear()
     assert await found() == ([0, 0, 0], [])
 

@@ -224,7 +224,7 @@ async def test_a_delayed_job_and_one_that_was_moved(queue, run_worker, spans, co
 async def test_a_message_the_sweep_stores_again(queue, run_worker, spans, connection, advance):
     job = await queue.enqueue(add, 1, 2)
     names = connection.names
-    stored = await connection.get(names.jobs_stream, names.job("default", job.id))
+    stored = await connection.streams.get(names.jobs_stream, names.job("default", job.id))
     assert await Sweep(connection, advance)._store_again(stored)
     async with run_worker():
         await job.result(10)
@@ -333,7 +333,7 @@ async def main():
             job = await queue.enqueue(len, "abc", max_retries=1)
             await queue.enqueue_many([naq.call(len, "ab")])
             names = connection.names
-            stored = await connection.get(names.jobs_stream, names.job("default", job.id))
+            stored = await connection.streams.get(names.jobs_stream, names.job("default", job.id))
         await Worker(["default"], burst=True, connection=connection).run()
         print(await job.result(), [name for name in stored.headers if name[0] != "N"], tracing())
 

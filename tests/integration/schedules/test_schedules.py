@@ -17,7 +17,6 @@ from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationEr
 from naq.jobs.codec import Codec
 from naq.jobs.job import JobStatus
 from naq.nats.connection import use_connection
-from naq.nats.streams import server_now
 from naq.queue import delayed
 from naq.schedules.manage import Schedules
 from naq.schedules.records import Records
@@ -122,7 +121,7 @@ async def test_a_firing_for_what_does_not_exist_runs_and_the_next_one_is_set(
 ):
     made = await queue.schedule(add, 1, 2, cron="30 2 * * *", timezone="Europe/Berlin")
     names = connection.names
-    stored = await connection.get(names.jobs_stream, names.gap_alarm(made.id))
+    stored = await connection.streams.get(names.jobs_stream, names.gap_alarm(made.id))
     gap = datetime.fromisoformat(stored.headers["Nats-Schedule"].removeprefix("@at "))
     assert (gap.month, gap.hour, gap.minute) == (3, 1, 30)  # 03:30 in summer time
 
@@ -133,7 +132,7 @@ async def test_a_firing_for_what_does_not_exist_runs_and_the_next_one_is_set(
 
     await made.refresh()
     assert (made.runs, made.last_run) == (1, gap)
-    stored = await connection.get(names.jobs_stream, names.gap_alarm(made.id))
+    stored = await connection.streams.get(names.jobs_stream, names.gap_alarm(made.id))
     later = datetime.fromisoformat(stored.headers["Nats-Schedule"].removeprefix("@at "))
     assert later.year == gap.year + 1
 
@@ -168,8 +167,8 @@ async def test_misfires(queue, connection, advance, misfire, runs):
     )
     records = Records(connection, Codec.from_settings(connection.settings))
     record, seq = await records.get(made.id)
-    hour = 3600 * (int(await server_now(connection)) // 3600)
-    if await server_now(connection) - hour < 2:  # the last due time is not late yet
+    hour = 3600 * (int(await connection.clock.now()) // 3600)
+    if await connection.clock.now() - hour < 2:  # the last due time is not late yet
         await anyio.sleep(2)
     await records.put(msgspec.structs.replace(record, cursor=hour - 9.5 * 3600), seq)
 
@@ -342,10 +341,10 @@ async def test_whoever_is_killed_at_a_step_the_run_is_queued_once(  # noqa: PLR0
     assert (made.runs, made.last_run.timestamp(), made.record.pending) == (1, due, [])
     names = connection.names
     # What is stored, not what the consumer has counted: it does so a moment later.
-    _, stored = await connection.first(names.jobs_stream, names.queue_filter("default"))
+    stored = await connection.streams.count(names.jobs_stream, names.queue_filter("default"))
     assert stored == 1
     assert (await queue.job(run_id("s", due)).status()) is JobStatus.PENDING
-    alarm = await connection.get(connection.names.jobs_stream, connection.names.alarm("s"))
+    alarm = await connection.streams.get(connection.names.jobs_stream, connection.names.alarm("s"))
     assert alarm.headers["Naq-Revision"] == str(made.record.revision)
 
 
@@ -358,7 +357,7 @@ async def test_whoever_makes_or_changes_one_is_killed_at_a_step(  # noqa: PLR091
     with dying(step):
         await queue.schedule(add, 1, 2, cron=NEW_YEAR, schedule_id="s", **policy)
     made = await queue.schedule(add, 1, 2, cron=NEW_YEAR, schedule_id="s", **policy)
-    assert await connection.get(names.jobs_stream, names.alarm("s"))
+    assert await connection.streams.get(names.jobs_stream, names.alarm("s"))
 
     with dying(step):
         await made.reschedule(interval=3600)
@@ -366,7 +365,7 @@ async def test_whoever_makes_or_changes_one_is_killed_at_a_step(  # noqa: PLR091
     # The alarm from before, should it ever fire, is replaced and queues nothing.
     await advance.fire("s", time.time(), 1, again=True)
     assert (await queue.stats()).depth == 0
-    alarm = await connection.get(names.jobs_stream, names.alarm("s"))
+    alarm = await connection.streams.get(names.jobs_stream, names.alarm("s"))
     assert alarm.headers["Naq-Revision"] == str(made.record.revision)
 
 
@@ -376,7 +375,7 @@ async def test_whoever_makes_or_changes_one_is_killed_at_a_step(  # noqa: PLR091
 async def test_a_definition_signed_for_another_schedule_is_not_believed(queue, connection):
     made = await queue.schedule(add, 1, 2, interval=60, schedule_id="a")
     names = connection.names
-    stored = await connection.get(names.jobs_stream, names.schedule("a"))
+    stored = await connection.streams.get(names.jobs_stream, names.schedule("a"))
     await connection.store(names.schedule("b"), stored.data)
     with pytest.raises(SerializationError, match="definition of a"):
         await Schedules(connection).get("b")
@@ -409,8 +408,8 @@ async def test_jobs_no_worker_would_ever_see_are_queued_again(
         "ack_wait": 200_000_000,
         "max_waiting": 512,
     }
-    await connection.api(
-        f"CONSUMER.CREATE.{stream}.{consumer}.{names.queue_filter('lost')}",
+    await connection.streams.api(
+        f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{names.queue_filter('lost')}",
         {"stream_name": stream, "config": config},
     )
     async with naq.Queue("lost", connection=connection) as lost:
@@ -422,7 +421,7 @@ async def test_jobs_no_worker_would_ever_see_are_queued_again(
         )  # the first one is taken and forgotten; the server finds nothing for the second
 
         async def given_up():
-            info = await connection.api(f"CONSUMER.INFO.{stream}.{consumer}")
+            info = await connection.streams.api(f"$JS.API.CONSUMER.INFO.{stream}.{consumer}")
             return info["delivered"]["consumer_seq"] and info["num_ack_pending"] == 0
 
         await eventually(given_up)

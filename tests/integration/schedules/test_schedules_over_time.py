@@ -251,7 +251,7 @@ async def test_the_sweep_sets_an_alarm_that_was_lost(  # noqa: PLR0917
 ):
     made = await queue.schedule(note, key, cron=EVERY_SECOND, **policy)
     names = connection.names
-    await connection.purge(names.jobs_stream, names.alarm(made.id))
+    await connection.streams.purge(names.jobs_stream, names.alarm(made.id))
     async with run_worker(), run_scheduler(poll_interval=1):
         await count(key, 3)
         await made.cancel()

@@ -99,14 +99,14 @@ async def test_the_servers_cron_and_ours_agree(queue, connection, eventually):
     found = {}
 
     async def all_fired():
-        for stored in await connection.page(names.jobs_stream, names.job("cron", "*"), limit=1000):
+        async for stored in connection.streams.all(names.jobs_stream, names.job("cron", "*")):
             case = stored.subject.rpartition(".")[2]
             # The first firing: dense ones have fired again by now.
             found.setdefault(case, (stored.time, stored.headers["Nats-Schedule-Next"]))
         return len(found) == COUNT
 
     await eventually(all_fired)
-    await connection.purge(names.jobs_stream, f"{names.prefix}.cs.>")
+    await connection.streams.purge(names.jobs_stream, f"{names.prefix}.cs.>")
     different = []
     for case, (fired_at, told) in found.items():
         text, cron, zone = cases[case]

@@ -388,7 +388,9 @@ async def is_held(worker, job):
 async def has_no_request(connection, queue="default"):
     """The server has no standing request of any worker."""
     names = connection.names
-    info = await connection.api(f"CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}")
+    info = await connection.streams.api(
+        f"$JS.API.CONSUMER.INFO.{names.jobs_stream}.{names.consumer(queue)}"
+    )
     return info["num_waiting"] == 0
 
 

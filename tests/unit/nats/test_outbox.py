@@ -110,4 +110,4 @@ async def test_on_a_new_link_only_plain_publishes_are_left():
     publish = Publish("a", b"1")
     box.put(publish)
     box.push(Item("piece"))
-    assert box.left() == [publish]
+    assert box.unsent() == [publish]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from naq.nats.streams import matches
+from naq.nats.jetstream import matches
 
 
 @pytest.mark.parametrize(
