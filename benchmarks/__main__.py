@@ -16,8 +16,8 @@ from typing import Any
 from rich.console import Console
 
 import naq
-from benchmarks import brokers, chart, machine, own, rows, runs, targets, venvs
-from benchmarks.contestants import Contestant, named
+from benchmarks import brokers, chart, machine, own, revisions, rows, runs, targets, venvs
+from benchmarks.contestants import Contestant, beside, named
 from benchmarks.processes import stop_on_signals
 from benchmarks.stage import Options
 from benchmarks.workloads import WORKLOADS, Workload
@@ -59,6 +59,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="all workloads, all jobs")
     parser.add_argument("--only", type=_names, help="workloads, with commas; see --list")
     parser.add_argument("--peers", type=_names, help="contestants, with commas; see --list")
+    parser.add_argument(
+        "--revision",
+        action="append",
+        default=[],
+        metavar="REV",
+        help="naq as it was at a git revision, beside naq as it is; may be given again",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of each workload, in turns")
     parser.add_argument(
         "--redis-appendonly", action="store_true", help="Redis writes a log, synced every second"
@@ -70,7 +77,8 @@ def _arguments() -> argparse.Namespace:
     if unknown := sorted(set(options.only or ()) - known):
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     try:
-        options.contestants = named(options.peers)
+        options.revision = [revisions.resolve(one) for one in options.revision]
+        options.contestants = beside(named(options.peers), options.revision)
     except ValueError as exc:
         parser.error(str(exc))
     return options
@@ -116,13 +124,13 @@ def _measure(options: argparse.Namespace, document: dict[str, Any]) -> None:
             runs.run_quick(who, sizes, options.rounds, found=found, say=say)
         else:
             for workload in _wanted(options):
-                who = [one for one in there if not workload.only or one.name in workload.only]
+                who = [one for one in there if not workload.only or one.base in workload.only]
                 rounds = min(options.rounds, workload.rounds)
                 places = found.setdefault(workload.name, {})
                 runs.run(workload, who, sizes, rounds, found=places, say=say)
         for name in own.wanted(options.only, full=options.full):
             say(name)
-            found[name] = {"naq": {"rounds": own.MEASUREMENTS[name][1](options.rounds), "why": ""}}
+            found[name] = own.measure(name, options.revision, options.rounds)
 
 
 def _wanted(options: argparse.Namespace) -> list[Workload]:
@@ -173,7 +181,9 @@ def _write(document: dict[str, Any]) -> list[Path]:
 
 
 def _everybody(document: dict[str, Any]) -> list[str]:
-    return [one.name for one in named(None) if one.name in document["versions"]]
+    # What only naq is measured on has figures of it even where it is not among the contestants.
+    measured = [name for entries in document["results"].values() for name in entries]
+    return list(dict.fromkeys([*document["versions"], *measured]))
 
 
 def markdown(document: dict[str, Any]) -> str:
@@ -193,6 +203,8 @@ def markdown(document: dict[str, Any]) -> str:
         "Medians (lowest…highest of the rounds).",
         "",
     ]
+    if compared := rows.ratios(found, _everybody(document)):
+        lines += [compared, ""]
     for workload, entries in found.items():
         for name, entry in entries.items():
             if entry.get("why") and not entry["rounds"]:

@@ -73,7 +73,7 @@ def serve(kind: str, home: Path, *, everysec: bool = False) -> Iterator[Broker]:
         command, url = server.configure(), server.url_with_token
         env |= server.environment(env)
         ready = partial(_healthy, server.health_url)
-    with running(command, env=env, log=log) as process:
+    with running(command, cwd=home, env=env, log=log) as process:
         until = time.monotonic() + READY
         while not ready():
             if process.poll() is not None or time.monotonic() > until:

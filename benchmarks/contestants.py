@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["ALL", "Contestant", "named"]
+__all__ = ["ALL", "NAQ", "Contestant", "at_revision", "beside", "named"]
 
 REQUIREMENTS = Path(__file__).parent / "peers" / "requirements"
 
@@ -23,6 +23,7 @@ class Contestant:
         variant: what its file is told in ``BENCH_VARIANT``.
         ours: whether it runs in this project's environment instead of one of its own.
         asynchronous: whether its jobs are coroutines.
+        revision: the commit of naq that runs; empty: what is in the working tree.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Contestant:
     variant: str = ""
     ours: bool = False
     asynchronous: bool = True
+    revision: str = ""
+
+    @property
+    def base(self) -> str:
+        """Its name without a revision."""
+        return self.name.partition("@")[0]
 
     @property
     def requirements(self) -> Path:
@@ -39,8 +46,9 @@ class Contestant:
         return REQUIREMENTS / f"{self.name}.txt"
 
 
+NAQ = Contestant("naq", "naq", "nats", 16_000, "asyncio", ours=True)
 ALL = (
-    Contestant("naq", "naq", "nats", 16_000, "asyncio", ours=True),
+    NAQ,
     Contestant("naq-uvloop", "naq", "nats", 16_000, "uvloop", ours=True),
     Contestant("naq-trio", "naq", "nats", 12_000, "trio", ours=True),
     Contestant("streaq", "streaq", "redis", 2_000),
@@ -69,3 +77,18 @@ def named(names: list[str] | None) -> list[Contestant]:
             f"no contestant {', '.join(unknown)}; there are {', '.join(sorted(known))}"
         )
     return [contestant for contestant in ALL if not names or contestant.name in names]
+
+
+def at_revision(contestant: Contestant, commit: str) -> Contestant:
+    """Return a contestant that runs naq as naq was at a commit, ``naq@486a81c``."""
+    return replace(contestant, name=f"{contestant.name}@{commit}", revision=commit)
+
+
+def beside(contestants: list[Contestant], commits: list[str]) -> list[Contestant]:
+    """Put naq as it was at some commits beside naq as it is."""
+    found = []
+    for contestant in contestants:
+        found.append(contestant)
+        if contestant.module == NAQ.module:
+            found += [at_revision(contestant, commit) for commit in commits]
+    return found

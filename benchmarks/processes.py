@@ -18,13 +18,14 @@ __all__ = ["cpu_seconds", "kill", "running", "stop_on_signals", "tree"]
 
 @contextlib.contextmanager
 def running(
-    command: list[str], *, env: dict[str, str], log: Path, talks: bool = False
+    command: list[str], *, env: dict[str, str], cwd: Path, log: Path, talks: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command for the length of the block; its output goes to ``log``.
 
     Args:
         command: what to run.
         env: its whole environment.
+        cwd: the directory it runs in.
         log: a file; appended to.
         talks: whether it is spoken with by standard input and output.
     """
@@ -32,6 +33,7 @@ def running(
         process = subprocess.Popen(
             command,
             env=env,
+            cwd=cwd,
             stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
             stdout=subprocess.PIPE if talks else sink,
             stderr=sink,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ROWS", "Row", "median", "shown", "spread", "table"]
+__all__ = ["ROWS", "Row", "median", "ratios", "shown", "spread", "table"]
 
 NONE = "–"  # noqa: RUF001 - an en dash is how a table says: nothing here
 
@@ -59,6 +59,11 @@ ROWS = (
     Row("flat", "rate", "no-op jobs with 1,000,000 queued", "/s"),
     Row("flat", "slower_percent", "slower than with 1,000 queued", "%", more_is_better=False),
     Row("flat", "fill_rate", "queueing them", "/s"),
+    Row("startup", "version_ms", "naq --version", "ms", more_is_better=False),
+    Row("startup", "ps_ms", "naq ps", "ms", more_is_better=False),
+    Row(
+        "startup", "up_s", "naq up until nats and two workers are ready", "s", more_is_better=False
+    ),
 )
 
 
@@ -108,3 +113,32 @@ def table(found: Mapping[str, Any], names: Sequence[str]) -> str:
             title = f"{row.title}, {row.unit}" if row.unit else row.title
             lines.append(f"| {title} | " + " | ".join(spread(m, row.unit) for m in measured) + " |")
     return "\n".join(lines) + "\n"
+
+
+def ratios(found: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the Markdown table of naq beside naq at a revision; empty if none took part.
+
+    A ratio is that of two figures of the same round.
+    """
+    pairs = [(name.partition("@")[0], name) for name in names if "@" in name]
+    pairs = [(today, then) for today, then in pairs if today in names]
+    lines = []
+    for row in ROWS:
+        cells = [_ratio(found, row, today, then) for today, then in pairs]
+        if any(cell != NONE for cell in cells):
+            better = "more" if row.more_is_better else "less"
+            lines.append(f"| {row.title} ({better} is better) | " + " | ".join(cells) + " |")
+    if not lines:
+        return ""
+    head = ["| | " + " | ".join(f"{today} / {then}" for today, then in pairs) + " |"]
+    return "\n".join([*head, "|---|" + "---:|" * len(pairs), *lines]) + "\n"
+
+
+def _ratio(found: Mapping[str, Any], row: Row, today: str, then: str) -> str:
+    """Return the median of the rounds' ratios with the lowest and highest beside it."""
+    figures = [values(found, row.workload, row.figure, name) for name in (today, then)]
+    measured = [new / old for new, old in zip(*figures, strict=False) if old]
+    if not measured:
+        return NONE
+    low, high = min(measured), max(measured)
+    return f"{statistics.median(measured):.3f} ({low:.3f}…{high:.3f})"

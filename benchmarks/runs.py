@@ -40,13 +40,13 @@ def run(
     found: Found,
     say: Callable[[str], None],
 ) -> None:
-    """Run a workload: A B C, A B C, …; so that a slow minute of the machine is shared by all.
+    """Run a workload: A B C, C B A, …; so that a slow minute of the machine is shared by all.
 
     What is measured stands in ``found`` at once, for who does not wait for the end.
     """
     found |= {contestant.name: {"rounds": [], "why": ""} for contestant in contestants}
     for number in range(rounds):
-        for contestant in contestants:
+        for contestant in contestants[:: -1 if number % 2 else 1]:
             entry = found[contestant.name]
             if entry["why"]:
                 continue
@@ -71,7 +71,7 @@ def run_quick(
     """Run :func:`workloads.quick` in turns; what it measures stands in ``found``, by workload."""
     entries: dict[str, dict[str, Any]] = {one.name: {"why": ""} for one in contestants}
     for number in range(rounds):
-        for contestant in contestants:
+        for contestant in contestants[:: -1 if number % 2 else 1]:
             entry = entries[contestant.name]
             if entry["why"]:
                 continue

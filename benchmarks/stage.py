@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CannotError", "Options", "Stage", "staged"]
 
-ROOT = Path(__file__).parents[1]
 GATE_PATIENCE = 60.0
 REFILL = 3.0
 """Seconds after which more gates are queued: somebody has prefetched those of others."""
@@ -50,6 +49,7 @@ class Stage:
         self.options = options
         self.home = home
         self.broker = broker
+        self._tree = venvs.tree(contestant)
         self.facts: dict[str, Any] = {}
         self._producer: subprocess.Popen[str]
         self._env: dict[str, str] = {}
@@ -83,14 +83,14 @@ class Stage:
             "BENCH_VARIANT": self.contestant.variant,
             "BENCH_RESULTS": str(int(results)),
             "NAQ_NATS_URL": self.broker.url,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self._tree),
             "PYTHONUNBUFFERED": "1",
             "PATH": f"{venv}:{os.environ['PATH']}",
         }
         python = venvs.python(self.contestant)
         command = [python, "-m", f"benchmarks.peers.{self.contestant.module}"]
         log = self.home / "producer.log"
-        with running(command, env=self._env, log=log, talks=True) as self._producer:
+        with running(command, env=self._env, cwd=self._tree, log=log, talks=True) as self._producer:
             self.facts = self._answer()
             self.ask("open")
             yield
@@ -135,7 +135,7 @@ class Stage:
         extra = {"BENCH_CONCURRENCY": str(concurrency), "BENCH_GATE": str(self._gate)}
         command = [part.format(concurrency=concurrency) for part in self.facts["worker"]]
         log = self.home / "worker.log"
-        with running(command, env={**self._env, **extra}, log=log) as process:
+        with running(command, env={**self._env, **extra}, cwd=self._tree, log=log) as process:
             yield process.pid
 
     @contextlib.contextmanager
@@ -144,7 +144,7 @@ class Stage:
         with contextlib.ExitStack() as stack:
             for command in self.facts["helpers"]:
                 log = self.home / "helper.log"
-                stack.enter_context(running(command, env=self._env, log=log))
+                stack.enter_context(running(command, env=self._env, cwd=self._tree, log=log))
             yield
 
     # ---------------------------------------------------------------- the gate

@@ -1,16 +1,23 @@
-"""How long the command line takes, and a whole tree until it is ready."""
+"""How long naq's command line takes, and a whole project until it is ready."""
 
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks._stage import ROOT
+from benchmarks import venvs
 
+if TYPE_CHECKING:
+    from benchmarks.contestants import Contestant
+
+__all__ = ["measure"]
+
+COMMANDS = 5  # of each, in a round; their median counts
 TOPOLOGY = """
 version = 1
 [services.nats]
@@ -23,47 +30,60 @@ depends_on = ["nats"]
 """
 
 
-def version(runs):
-    """Milliseconds of ``naq --version``."""
-    times = []
-    for _ in range(5 * runs):
+def measure(contestant: Contestant) -> dict[str, float]:
+    """Return the figures of a round: ``naq --version``, ``naq up`` and, beside it, ``naq ps``."""
+    with tempfile.TemporaryDirectory(prefix="naq-bench-") as home:
+        Path(home, "supervisor.toml").write_text(TOPOLOGY)
+        naq = _Naq(contestant, home)
+        version_ms = naq.milliseconds("--version")
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "naq", "--version"], check=True, capture_output=True)
-        times.append((time.perf_counter() - began) * 1000)
-    return {"version_ms": (times, "ms")}
+        with naq.start("up") as up:
+            try:
+                _wait_ready(up)
+                up_s = time.perf_counter() - began
+                ps_ms = naq.milliseconds("ps")
+            finally:
+                up.terminate()
+                up.communicate(timeout=60)
+    return {"version_ms": version_ms, "ps_ms": ps_ms, "up_s": up_s}
 
 
-def up(runs):
-    """Seconds from typing ``naq up`` until nats and two workers are ready; then ``naq ps``."""
-    times, lists = [], []
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory(prefix="naq-bench-") as home:
-            Path(home, "supervisor.toml").write_text(TOPOLOGY)
-            env = {**os.environ, "PYTHONPATH": str(ROOT)}
+class _Naq:
+    """The command line of a contestant, in a project's directory."""
+
+    def __init__(self, contestant: Contestant, home: str) -> None:
+        self._command = [venvs.python(contestant), "-m", "naq"]
+        self._home = home
+        self._env = {**os.environ, "PYTHONPATH": str(venvs.tree(contestant))}
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command; standard error goes where its output goes."""
+        return subprocess.Popen(
+            [*self._command, *arguments],
+            cwd=self._home,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def milliseconds(self, *arguments: str) -> float:
+        """Run a command some times; return the median of how long it took."""
+        times = []
+        for _ in range(COMMANDS):
             began = time.perf_counter()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "naq", "up"],
-                cwd=home,
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            said = b""
-            while b"all services are up" not in said:
-                line = process.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"naq up has ended:\n{said.decode()}")
-                said += line
-            times.append(time.perf_counter() - began)
-            lists += [_ps(home, env) for _ in range(5)]
-            process.terminate()
-            process.communicate(timeout=60)
-    return {"up_s": (times, "s"), "ps_ms": (lists, "ms")}
+            with self.start(*arguments) as process:
+                output, _ = process.communicate(timeout=60)
+            if process.returncode:
+                raise RuntimeError(f"naq {' '.join(arguments)} has failed:\n{output.decode()}")
+            times.append((time.perf_counter() - began) * 1000)
+        return statistics.median(times)
 
 
-def _ps(home, env):
-    """Return the milliseconds of ``naq ps`` beside that tree."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "naq", "ps"]
-    subprocess.run(command, cwd=home, env=env, check=True, capture_output=True)
-    return (time.perf_counter() - began) * 1000
+def _wait_ready(up: subprocess.Popen[bytes]) -> None:
+    assert up.stdout is not None
+    said = b""
+    while b"all services are up" not in said:
+        line = up.stdout.readline()
+        if not line:
+            raise RuntimeError(f"naq up has ended:\n{said.decode()}")
+        said += line

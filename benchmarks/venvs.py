@@ -5,36 +5,46 @@ from __future__ import annotations
 import json
 import subprocess
 import venv
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import revisions
+from benchmarks.revisions import ROOT
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.contestants import Contestant
 
-__all__ = ["VENVS", "ensure", "python", "versions"]
+__all__ = ["VENVS", "ensure", "python", "tree", "versions"]
 
-ROOT = Path(__file__).parents[1]
 VENVS = ROOT / ".naq" / "bench" / "venvs"
 INSTALL_TIMEOUT = 600
 
 
 def python(contestant: Contestant) -> str:
     """Return the interpreter a contestant runs in."""
-    return str(VENVS / _home(contestant) / "bin" / "python")
+    return str(_home(contestant) / "bin" / "python")
 
 
-def _home(contestant: Contestant) -> str:
-    return "naq" if contestant.ours else contestant.name
+def tree(contestant: Contestant) -> Path:
+    """Return the directory its modules, and those of the benchmarks, are imported from."""
+    return revisions.export(contestant.revision) if contestant.revision else ROOT
+
+
+def _home(contestant: Contestant) -> Path:
+    if contestant.revision:
+        return VENVS / f"naq-{contestant.revision}"
+    return VENVS / ("naq" if contestant.ours else contestant.name)
 
 
 def ensure(contestant: Contestant) -> str:
     """Make its environment unless it is there; return what went wrong, or nothing."""
     # What users install, not what developers do: OpenTelemetry alone would cost each job a tenth.
-    ours = ["--editable", str(ROOT)]
+    ours = ["--editable", str(tree(contestant))]
     packages = ours if contestant.ours else ["--requirement", str(contestant.requirements)]
-    source = ROOT / "pyproject.toml" if contestant.ours else contestant.requirements
+    source = tree(contestant) / "pyproject.toml" if contestant.ours else contestant.requirements
     wanted = source.read_text()
-    stamp = VENVS / _home(contestant) / "installed.txt"
+    stamp = _home(contestant) / "installed.txt"
     if stamp.exists() and stamp.read_text() == wanted:
         return ""
     venv.create(stamp.parent, with_pip=True, symlinks=True)

@@ -11,7 +11,11 @@ import anyio
 import naq
 from benchmarks.peers import _jobs
 from benchmarks.peers._driver import URL, Peer, serve
-from naq.jobs.results import Results
+
+try:
+    from naq.jobs.results import Results
+except ImportError:  # a revision from before the packages
+    from naq.results import Results  # type: ignore[import-not-found, no-redef]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

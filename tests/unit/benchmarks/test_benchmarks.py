@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import chart, rows, targets
-from benchmarks.contestants import ALL, named
+from benchmarks.contestants import ALL, NAQ, at_revision, beside, named
 
 FOUND = {
     "noop": {
@@ -46,6 +46,26 @@ def test_a_cell_is_the_median_with_its_spread_or_a_dash():
         rows.NONE,
         rows.NONE,
     ]
+
+
+def test_a_revision_takes_part_beside_the_naq_of_today():
+    found = beside(named(["naq", "rq"]), ["abc"])
+    assert [one.name for one in found] == ["naq", "naq@abc", "rq"]
+    assert at_revision(NAQ, "abc") == found[1]
+    assert (found[1].base, found[1].revision) == ("naq", "abc")
+
+
+def test_a_ratio_is_that_of_two_figures_of_the_same_round():
+    found = {
+        "noop": {
+            "naq": {"rounds": [{"rate": 100}, {"rate": 300}, {"rate": 220}], "why": ""},
+            "naq@abc": {"rounds": [{"rate": 100}, {"rate": 200}, {"rate": 200}], "why": ""},
+        }
+    }
+    head, _, line = rows.ratios(found, ["naq", "naq@abc"]).splitlines()
+    assert head == "| | naq / naq@abc |"
+    assert line == ("| no-op jobs, 1 worker process (more is better) | 1.100 (1.000…1.500) |")
+    assert rows.ratios(found, ["naq"]) == ""
 
 
 def test_rows_nobody_has_are_left_out():
