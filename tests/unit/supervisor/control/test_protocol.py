@@ -1,4 +1,4 @@
-"""The control socket without a socket: requests, their arguments, conversations, outboxes."""
+"""The control socket without a socket: requests, their arguments, conversations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,14 +23,13 @@ from naq.supervisor.control.protocol import (
     read_request,
     refusal,
 )
-from naq.supervisor.control.server import Outbox
 from naq.supervisor.control.streams import streams
 from naq.supervisor.model.errors import Refused
 
-DESIGN = Path(__file__).parents[3] / "docs" / "design" / "supervision.md"
-KINDS = {kind.__name__.lower(): kind for kind in Arguments.__subclasses__()}
+DESIGN = Path(__file__).parents[4] / "docs" / "design" / "supervision.md"
 
-# ------------------------------------------------------------------ requests
+
+KINDS = {kind.__name__.lower(): kind for kind in Arguments.__subclasses__()}
 
 
 @given(st.binary(max_size=200))
@@ -56,13 +54,13 @@ def test_another_version_is_told_which_one_is_spoken():
         read_request(b'{"v": 7, "cmd": "ps"}')
 
 
-# ------------------------------------------------------------------ arguments
-
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
     max_leaves=4,
 )
+
+
 fields = st.sampled_from(
     [(kind, field) for kind in KINDS.values() for field in kind.__struct_fields__]
 )
@@ -126,8 +124,6 @@ def test_every_command_has_its_arguments_and_stands_in_the_design_page():
     documented = {name: set(re.findall("`([a-z]+)`", takes)) for name, takes in rows}
     assert documented == {name: {*kind.__struct_fields__} for name, kind in KINDS.items()}
 
-
-# ------------------------------------------------------------------ conversations
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -231,27 +227,3 @@ def test_a_line_that_is_too_long_is_not_kept(newline):
     assert conversation.receive(b'"' + b"x" * 99) == []
     with pytest.raises(GarbledError, match="longer than 100 bytes"):
         conversation.receive(b"x" + newline)
-
-
-# ------------------------------------------------------------------ the outbox
-
-
-def test_an_outbox_drops_what_finds_no_room_and_says_how_much():
-    sent = []
-
-    async def send(data: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        sent.extend(map(json.loads, data.splitlines()))
-
-    async def main():
-        outbox = Outbox(lambda content: json.dumps(content).encode() + b"\n", limit=20)
-        for number in range(100):
-            outbox.put(number)
-        outbox.close()
-        with trio.fail_after(5):
-            await outbox.send(send)
-
-    trio.run(main)
-    *numbers, last = sent
-    assert numbers == list(range(len(numbers)))
-    assert last == {"dropped": 100 - len(numbers)}

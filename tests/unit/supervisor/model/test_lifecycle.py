@@ -44,7 +44,11 @@ def cause_of(kind: CauseKind, code: int | None = None) -> Cause:
 
 
 exits = st.builds(cause_of, st.just(CauseKind.EXIT), st.integers(0, 255))
+
+
 causes = st.one_of(exits, st.builds(cause_of, st.sampled_from(UNREQUESTED)))
+
+
 backoffs = st.builds(
     Backoff,
     initial=st.floats(0, 60),
@@ -52,6 +56,8 @@ backoffs = st.builds(
     maximum=st.floats(0, 600),
     jitter=st.floats(0, 1),
 )
+
+
 restarts = st.builds(
     RestartSpec,
     policy=st.sampled_from(Policy),
@@ -61,14 +67,13 @@ restarts = st.builds(
     within=st.floats(0.1, 600),
     on_exhausted=st.sampled_from(OnExhausted),
 )
+
+
 specs = st.builds(ServiceSpec, name=st.just("s"), restart=restarts, oneshot=st.booleans())
 
 
 def spec(**restart: object) -> ServiceSpec:
     return ServiceSpec(name="s", restart=RestartSpec(**restart))
-
-
-# ------------------------------------------------------------------ the table
 
 
 def test_every_state_has_a_row_and_every_row_leads_to_a_state_with_one():
@@ -192,9 +197,6 @@ class LifeOfAReplica(RuleBasedStateMachine):
 
 
 TestLifeOfAReplica = LifeOfAReplica.TestCase
-
-
-# ------------------------------------------------------------------ the decision
 
 
 @given(specs, causes, st.floats(0, 1e6), st.integers(0, 100))
