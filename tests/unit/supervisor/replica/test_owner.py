@@ -46,7 +46,7 @@ class Owned:
 async def owned(**spec):
     it = Owned(**spec)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.owner.run)
+        nursery.start_soon(it.owner.run)  # noqa: ASYNC113 - tests wait for the states it reaches
         yield it
         it.want(up=False, closing=True)
 
