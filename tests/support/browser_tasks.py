@@ -1,4 +1,4 @@
-"""Tasks of the project that is looked at."""
+"""Tasks of the project that the browser tests look at."""
 
 from __future__ import annotations
 

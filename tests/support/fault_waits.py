@@ -1,4 +1,4 @@
-"""Waiting for what tells nobody."""
+"""Wait for something that sends no event, such as a line in a file."""
 
 from __future__ import annotations
 

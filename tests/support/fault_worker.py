@@ -1,4 +1,4 @@
-"""A worker that is killed with -9 at the step named by its first argument."""
+"""A worker that kills itself with SIGKILL at the step named by its first argument."""
 
 from __future__ import annotations
 

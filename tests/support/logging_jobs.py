@@ -1,4 +1,4 @@
-"""Jobs that log, each way a person may."""
+"""Jobs that log with logging, with structlog and with print."""
 
 from __future__ import annotations
 

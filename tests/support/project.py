@@ -1,4 +1,4 @@
-"""A project as a person has it: a directory with a supervisor.toml, and commands in it."""
+"""A project as users have it: a directory with a supervisor.toml, and commands that run in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of schedules share."""
+"""A job for the tests of schedules, and the list of its runs."""
 
 from __future__ import annotations
 

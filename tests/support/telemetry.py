@@ -1,4 +1,4 @@
-"""What a user's module does to have traces; spans go to the file TRACES as JSON, one a line."""
+"""A user's module that sets up tracing; spans go to the file TRACES as JSON, one per line."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from naq.base.exposition import CONTENT_TYPE
 from naq.dashboard.api.parameters import JobsQuery
 from naq.dashboard.app import MAX_BODY
 from naq.dashboard.data.model import STATES
+from naq.dashboard.pages.live import Hub
 from naq.dashboard.serve import Dashboard
 from naq.exceptions import ConfigurationError
 from naq.queue.metrics import QueueMetrics
@@ -375,14 +376,14 @@ async def test_it_is_not_open_to_everybody():
 async def test_a_reader_that_does_not_read_is_let_go(tmp_path, settings, monkeypatch):
     monkeypatch.setattr("naq.dashboard.serve.STALLED", 1.0)
     dashboard = Dashboard(port=0, token=TOKEN, settings=settings, directory=tmp_path)
-    hub, number = dashboard._hub, 0
+    number = 0
 
     async def render(path):
         nonlocal number
         number += 1
         return {"live_part": f"{number}" + "x" * (1 << 20)}
 
-    hub._render = render
+    dashboard._hub = hub = Hub(render, dashboard._state.changes)
     async with trio.open_nursery() as nursery:
         await nursery.start(dashboard.run)
         with socket.create_connection(("127.0.0.1", dashboard.port)) as link:
@@ -394,7 +395,10 @@ async def test_a_reader_that_does_not_read_is_let_go(tmp_path, settings, monkeyp
                 while hub.clients:
                     dashboard._state.changes.ring()
                     await trio.sleep(0.05)
-        assert not hub._pages  # and nothing is rendered for it any more
+        rendered = number
+        dashboard._state.changes.ring()
+        await trio.testing.wait_all_tasks_blocked()
+        assert number == rendered  # nothing is rendered for it any more
         dashboard.stop()
 
 
