@@ -55,8 +55,10 @@ ROOT = Path(__file__).parents[4]
 SHOWN = "".join((ROOT / name).read_text() for name in ("docs/supervisor.md", "README.md"))
 
 
-# Whole tables; what begins with a key is a piece of one.
-EXAMPLES = re.findall(r"^```toml\n((?:version|\[).*?)^```", SHOWN, re.MULTILINE | re.DOTALL)
+# Whole tables, perhaps below the name of a file; a block that begins with a key is a piece of one.
+EXAMPLES = re.findall(
+    r"^```toml\n((?:# file: .*?\n)?(?:version|\[).*?)^```", SHOWN, re.MULTILINE | re.DOTALL
+)
 
 
 EXAMPLES = [text for text in EXAMPLES if "[services." in text]
