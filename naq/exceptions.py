@@ -52,7 +52,7 @@ class EnvironmentProblemError(ConfigurationError):
 
 
 class NaqConnectionError(NaqException):
-    """No usable NATS server: not there, too old, without JetStream, or refusing us."""
+    """No usable NATS server: absent, too old, without JetStream, or refusing the credentials."""
 
 
 class ServerRefusedError(NaqConnectionError):
@@ -78,7 +78,7 @@ class PayloadTooLargeError(SerializationError):
 
     Attributes:
         size: bytes of headers and body.
-        limit: bytes the server takes.
+        limit: bytes the server accepts.
     """
 
     def __init__(self, message: str, *, size: int, limit: int) -> None:
@@ -92,7 +92,7 @@ class EnqueueError(NaqException):
 
     Attributes:
         jobs: one entry per call, in order: the job, or None where it was not stored.
-        errors: why not, by position.
+        errors: the reasons, by position.
     """
 
     def __init__(self, jobs: list[Job | None], errors: dict[int, Exception]) -> None:
@@ -103,7 +103,7 @@ class EnqueueError(NaqException):
 
 
 class JobError(NaqException):
-    """Base of the ends a job can come to, other than a value."""
+    """Base of all the ways in which a job can end without a value."""
 
     def __init__(self, message: str, *, job_id: str = "") -> None:
         super().__init__(message)
@@ -121,7 +121,7 @@ class JobExecutionError(JobError):
         error_type: qualified name of the remote exception, for example ``builtins.ValueError``.
         error_message: its text.
         traceback: the remote traceback as text, empty when there was none.
-        attempts: how often the job was tried.
+        attempts: how many times the job was tried.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class JobTimeoutError(JobExecutionError):
 
 
 class JobCancelledError(JobError):
-    """The job was cancelled before it came to a result."""
+    """The job was cancelled before it had a result."""
 
 
 class JobExpiredError(JobError):

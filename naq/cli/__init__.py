@@ -31,7 +31,7 @@ __all__ = ["main"]
 COMMANDS = {
     "Run": [
         ("up", "project.up:up", "Run the services of a supervisor.toml."),
-        ("ps", "project.services:ps", "Show the services that run here."),
+        ("ps", "project.services:ps", "Show the services that are running here."),
         ("down", "project.services:down", "Stop all of them, in order."),
         ("worker", "serve:worker", "Run the jobs of queues."),
         ("scheduler", "serve:scheduler", "Run schedules that need more than the server does."),
@@ -45,7 +45,7 @@ COMMANDS = {
         ("scale", "project.services:scale", "Change how many replicas run."),
         ("reload", "project.services:reload", "Apply what has changed in the file."),
         ("wait", "project.services:wait", "Wait until services are ready, stopped or completed."),
-        ("pause", "project.services:pause", "Let workers take no new jobs."),
+        ("pause", "project.services:pause", "Make workers take no new jobs."),
         ("resume", "project.services:resume", "Let workers take jobs again."),
         ("signal", "project.services:signal", "Send a signal to the processes of services."),
         ("events", "project.watch:events", "Show what has happened to services."),
@@ -53,7 +53,7 @@ COMMANDS = {
     ],
     "Supervisor file": [
         ("validate", "project.file:validate", "Check a supervisor file."),
-        ("graph", "project.file:graph", "Draw which service needs which."),
+        ("graph", "project.file:graph", "Draw which service depends on which."),
         ("schema", "project.file:schema", "Print the JSON Schema of such files, for editors."),
     ],
     "Jobs": [
@@ -71,11 +71,15 @@ COMMANDS = {
         ),
     ],
     "Queues and workers": [
-        ("list-queues", "queue.queues:list_queues", "Show all queues and their numbers."),
+        ("list-queues", "queue.queues:list_queues", "Show all queues and how many jobs they hold."),
         ("pause-queue", "queue.queues:pause_queue", "Hold back the jobs of a queue."),
         ("resume-queue", "queue.queues:resume_queue", "Let workers take them again."),
-        ("purge", "queue.queues:purge", "Remove all jobs of queues."),
-        ("list-workers", "queue.queues:list_workers", "Show all workers and what they run."),
+        ("purge", "queue.queues:purge", "Remove all queued and delayed jobs of queues."),
+        (
+            "list-workers",
+            "queue.queues:list_workers",
+            "Show all workers and what they are running.",
+        ),
         ("metrics", "queue.queues:metrics", "Print all numbers in the format of Prometheus."),
     ],
     "Dead letters": [

@@ -50,7 +50,7 @@ class Common:
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"] | None,
-        Parameter(name=["--log-level", "-l"], help="Default: NAQ_LOG_LEVEL."),
+        Parameter(name=["--log-level", "-l"], help="Least level to log. Default: NAQ_LOG_LEVEL."),
     ] = None
 
 

@@ -71,7 +71,7 @@ def worker(
     """Run jobs of queues.
 
     The first Ctrl-C or SIGTERM lets running jobs finish, the second hands them back at once.
-    SIGUSR1: take no more jobs until SIGUSR2.
+    After SIGUSR1 it takes no more jobs until SIGUSR2.
 
     Args:
         queues: Names of queues, all served alike. Default: NAQ_DEFAULT_QUEUE.
@@ -79,11 +79,11 @@ def worker(
         name: Unique name of this worker. Default: made of host, process id and a random part.
         backend: Event loop: asyncio (uvloop if it is installed) or trio.
         modules: Modules with tasks, imported before the first job.
-        allow: Modules whose functions may run in json mode.
+        allow: Modules whose functions may run in JSON mode.
         burst: Stop when the queues are empty.
         drain_timeout: Time that running jobs get when the worker is stopped: 30, 2m.
-        crash_limit: How many workers a job may take down before it is dead-lettered.
-        metrics: HOST:PORT to answer /healthz, /readyz and /metrics at. Default: nowhere.
+        crash_limit: How many workers a job may take down before it becomes a dead letter.
+        metrics: HOST:PORT at which to serve /healthz, /readyz and /metrics. Default: nowhere.
     """
     from naq.worker.worker import Worker
 
@@ -128,7 +128,7 @@ def scheduler(
             part.
         disable_ha: Look for missed runs every time, even if another scheduler just has.
         backend: Event loop: asyncio (uvloop if it is installed) or trio.
-        metrics: HOST:PORT to answer /healthz, /readyz and /metrics at. Default: nowhere.
+        metrics: HOST:PORT at which to serve /healthz, /readyz and /metrics. Default: nowhere.
     """
     from naq.schedules.scheduler import Scheduler
 
@@ -162,8 +162,8 @@ def dashboard(
     """Serve the dashboard.
 
     Args:
-        host: Address to listen at. Default: NAQ_DASHBOARD_HOST, or 127.0.0.1.
-        port: Default: NAQ_DASHBOARD_PORT, or 8080; 0 is any free one.
+        host: Address to listen on. Default: NAQ_DASHBOARD_HOST, or 127.0.0.1.
+        port: Port to listen on; 0: any free one. Default: NAQ_DASHBOARD_PORT, or 8080.
         token: What people log in with. Default: NAQ_DASHBOARD_TOKEN, or one is made up and printed.
         proxy_header: Header in which a reverse proxy names the user it has authenticated.
         readonly: Show everything, change nothing.

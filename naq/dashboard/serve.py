@@ -78,8 +78,9 @@ class Dashboard:
         """
         if not is_loopback(host) and not (token or proxy_header):
             raise ConfigurationError(
-                f"{host} can be reached by others: give a token (--token, NAQ_DASHBOARD_TOKEN) or "
-                "the header of a reverse proxy that authenticates them (--proxy-header)"
+                f"{host} can be reached from other machines: give a token (--token, "
+                "NAQ_DASHBOARD_TOKEN) or the header of a reverse proxy that authenticates people "
+                "(--proxy-header)"
             )
         if not 0 <= port <= 65535:
             raise ConfigurationError(f"port={port!r}: must be between 0 and 65535")

@@ -68,7 +68,7 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 
 @public
 class Call:
-    """A function with its arguments, to be enqueued; made by :func:`call`."""
+    """A function with its arguments, ready to be enqueued; made by :func:`call`."""
 
     __slots__ = ("args", "function", "kwargs", "options")
 
@@ -89,10 +89,10 @@ class Call:
         return f"<naq.call {name}>"
 
     def with_options(self, **options: Any) -> Call:
-        """Return this call with options of its own, which win over those of the enqueue.
+        """Return this call with options of its own, which override those of the enqueue.
 
         Raises:
-            ConfigurationError: not an option of enqueue.
+            ConfigurationError: there is no such option of enqueue.
         """
         refuse_unknown(options)
         return Call(self.function, self.args, self.kwargs, {**self.options, **options})
@@ -100,7 +100,7 @@ class Call:
 
 @public
 def call(function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
-    """Bind arguments for a later enqueue; every keyword is the function's own.
+    """Bind arguments for a later enqueue; every keyword goes to the function.
 
     ``naq.enqueue_many([naq.call(add, i, 1) for i in range(10_000)])``
     """
@@ -151,7 +151,7 @@ def bind(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> C
     options, own = split(kwargs)
     if isinstance(function, Call):
         if args or own:
-            raise ConfigurationError("give the arguments to naq.call, not beside it")
+            raise ConfigurationError("give the arguments to naq.call, not after it")
         bound = function
         options = {**options, **bound.options}
         function, args, own = bound.function, bound.args, bound.kwargs

@@ -222,7 +222,7 @@ class Codec:
             return function, args, kwargs
         if self.mode == "json":
             raise SerializationError(
-                f"it is encoded as {job.encoding!r}, and in json mode nothing is unpickled"
+                f"it is encoded as {job.encoding!r}, and nothing is unpickled in JSON mode"
             )
         if job.encoding == "pickle":
             function = _resolve(job.function)
@@ -240,7 +240,7 @@ class Codec:
         if any(module == name or module.startswith(f"{name}.") for name in self.allow):
             return
         raise SerializationError(
-            f"{ref} is not allowed in json mode: decorate it with @naq.task in an imported "
+            f"{ref} is not allowed in JSON mode: decorate it with @naq.task in an imported "
             "module, or name its module with --allow or NAQ_ALLOW"
         )
 
@@ -271,7 +271,7 @@ class Codec:
             except msgspec.MsgspecError as exc:
                 raise SerializationError(f"the result is not JSON: {exc}") from exc
         if self.mode == "json":
-            raise SerializationError("the result is pickled, and in json mode nothing is unpickled")
+            raise SerializationError("the result is pickled, and nothing is unpickled in JSON mode")
         return _unpickle(data, "the result")
 
     # --------------------------------------------------------------- messages

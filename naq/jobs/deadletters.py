@@ -91,7 +91,7 @@ class DeadLetters:
             names.results_stream, names.dead_letter("*", job_id)
         )
         if stored is None:
-            raise JobNotFoundError(f"there is no dead letter of job {job_id}", job_id=job_id)
+            raise JobNotFoundError(f"there is no dead letter for job {job_id}", job_id=job_id)
         return stored
 
     def open(self, stored: Stored) -> DeadLetter:

@@ -43,7 +43,7 @@ async def job_info(connection: Connection, job_id: str, queue: str | None = None
         queue: its queue, if known; saves a search.
 
     Raises:
-        JobNotFoundError: nothing is known of it.
+        JobNotFoundError: there is no such job.
         SerializationError: its record cannot be read.
         NaqConnectionError: the server cannot be reached.
     """
@@ -65,7 +65,7 @@ async def cancel_job(connection: Connection, job_id: str, queue: str | None = No
     one that took it before stops it and records the end. If none has it, the end is recorded here.
 
     Raises:
-        JobNotFoundError: nothing is known of it.
+        JobNotFoundError: there is no such job.
         NaqConnectionError: the server cannot be reached.
     """
     names, results = connection.names, Results(connection)

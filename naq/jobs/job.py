@@ -41,7 +41,7 @@ UNKNOWN = "?"
 
 @public
 class JobStatus(StrEnum):
-    """Where a job is in its life; the first four may still change."""
+    """The status of a job; the first four may still change."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
@@ -54,7 +54,7 @@ class JobStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the job has come to its end."""
+        """Whether the job has ended."""
         return self in _FINAL
 
 
@@ -161,7 +161,7 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 @public
 class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``naq job`` shows: everything known of a job right now."""
+    """What ``naq job`` shows: everything known about a job right now."""
 
     id: str
     queue: str
@@ -204,13 +204,13 @@ def _url(job: Job) -> str | None:
 
 @public
 class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A job that was enqueued. Cheap to hold; every method asks the server.
+    """A job that was enqueued. It is cheap to keep; every method asks the server.
 
     Attributes:
         message: what was queued, with all options.
-        backend: who is asked.
-        duplicate: True when a job with this id was queued, running or just finished already and
-            this call therefore queued nothing.
+        backend: what its methods ask.
+        duplicate: True if a job with this id was already queued, running or recently finished, so
+            that this call queued nothing.
     """
 
     message: JobMessage
@@ -242,7 +242,7 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def due_at(self) -> datetime | None:
-        """When a delayed job becomes runnable, in UTC; None for one that was at once."""
+        """When a delayed job becomes runnable, in UTC; None for a job without a delay."""
         return utc(self.message.due_at)
 
     @property
@@ -251,14 +251,14 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self.message.meta
 
     async def result(self, timeout: float | None = None) -> Any:
-        """Wait for the job's end and return its value; the server wakes us.
+        """Wait for the job to end and return its value; the server wakes the caller.
 
         Args:
-            timeout: seconds to wait; None waits for ever.
+            timeout: seconds to wait; None: no limit.
 
         Raises:
-            TimeoutError: it has not ended in time (it goes on).
-            JobExecutionError: it failed for good; JobTimeoutError when by its own ``timeout``.
+            TimeoutError: it has not ended in time (it continues).
+            JobExecutionError: it failed for good; JobTimeoutError if it exceeded its ``timeout``.
             JobCancelledError: it was cancelled.
             JobExpiredError: it was not started before its ``expires``.
             SerializationError: its value cannot be decoded here.
@@ -270,20 +270,20 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
         """Return where the job is now.
 
         Raises:
-            JobNotFoundError: the server knows nothing of it, or no longer does.
+            JobNotFoundError: the server does not know it, or no longer does.
             NaqConnectionError: the server cannot be reached.
         """
         return (await self.backend.info(self)).status
 
     async def refresh(self) -> JobInfo:
-        """Return everything known of the job now; raises as :meth:`status` does."""
+        """Return everything known about the job now; raises like :meth:`status`."""
         return await self.backend.info(self)
 
     async def cancel(self) -> bool:
-        """Cancel the job; True if it will have no result, False if it had ended already.
+        """Cancel the job; return True if it will have no result, False if it had already ended.
 
         A queued or delayed job is removed. A running async function is cancelled; a running sync
-        function cannot be stopped, but what it returns is thrown away.
+        function cannot be stopped, but its result is discarded.
 
         Raises:
             NaqConnectionError: the server cannot be reached.
@@ -313,5 +313,5 @@ running: ContextVar[CurrentJob | None] = ContextVar("naq_current_job", default=N
 
 @public
 def current_job() -> CurrentJob | None:
-    """Return the job this code runs in, None outside of one. Works in threads too."""
+    """Return the job that this code runs in, or None outside of a job. Works in threads, too."""
     return running.get()

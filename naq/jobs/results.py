@@ -56,7 +56,7 @@ class Results:
         """Return a job's record and its sequence in the stream; ``(None, 0)`` if there is none.
 
         Raises:
-            SerializationError: it is there but was not written by naq, or is wrongly signed.
+            SerializationError: it exists but was not written by naq, or is wrongly signed.
             NaqConnectionError: the server cannot be reached.
         """
         names = self._connection.names
@@ -66,14 +66,14 @@ class Results:
         return self._open(stored), stored.seq
 
     async def put(self, record: JobRecord, *, ttl: float | None, expected: int) -> bool:
-        """Write a record in place of the one with sequence ``expected`` (0: of none).
+        """Write a record in place of the one with sequence ``expected`` (0: there is none yet).
 
         Args:
             record: the new record.
-            ttl: seconds it is kept; None for the default.
+            ttl: how many seconds it is kept; None for the default.
             expected: the sequence :meth:`get` returned.
 
-        Returns False when another record has been written meanwhile.
+        Returns False if another record has been written meanwhile.
 
         Raises:
             PayloadTooLargeError: the value is larger than the server takes.
@@ -103,7 +103,7 @@ class Results:
         return self._connection.names.result(record.id), body, headers
 
     async def delete(self, job_id: str) -> bool:
-        """Remove a job's record; whether there was one."""
+        """Remove a job's record; return whether there was one."""
         names = self._connection.names
         purged = await self._connection.streams.purge(names.results_stream, names.result(job_id))
         return purged > 0
@@ -112,16 +112,16 @@ class Results:
         """Return the value of a job that has ended; does not wait.
 
         Raises:
-            JobNotFoundError: there is no result (yet, or any more).
+            JobNotFoundError: there is no result (yet, or no longer).
             JobError: the job ended without a value.
         """
         record, _ = await self.get(job_id)
         if record is None or not record.status.final:
-            raise JobNotFoundError(f"there is no result of job {job_id}", job_id=job_id)
+            raise JobNotFoundError(f"there is no result for job {job_id}", job_id=job_id)
         return self.value(record)
 
     def value(self, record: JobRecord) -> Any:
-        """Return the value in a final record, or raise what the job came to."""
+        """Return the value in a final record, or raise how the job ended."""
         if record.status != "completed":
             raise job_error(record)
         return self._codec.decode_value(record.value, record.encoding)
@@ -129,11 +129,11 @@ class Results:
     async def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
         """Wait for a job's final record.
 
-        One subscription and, for results that were there before it, one read; after a reconnect
-        one more read, because what was published while the link was down was not heard.
+        This takes one subscription and, for results from before it, one read. After a reconnect it
+        reads once more, because whatever was published while the link was down was not received.
 
         Raises:
-            TimeoutError: not within ``timeout`` seconds.
+            TimeoutError: it has not ended within ``timeout`` seconds.
             NaqConnectionError: the server cannot be reached.
         """
         wait = _Wait(self._open)

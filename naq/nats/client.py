@@ -212,7 +212,7 @@ class Client:
         self._outbox.lost()
         if self._closing.is_set():
             return
-        log.warning("lost the connection to NATS; trying again until it is back")
+        log.warning("lost the connection to NATS; reconnecting")
         self.exchanges.link_lost()
         for listener in list(self._listeners):
             listener(False)

@@ -330,17 +330,18 @@ async def connect(
 ) -> AsyncIterator[Connection]:
     """Connect to NATS; ``async with naq.connect() as connection``.
 
-    Inside the block :class:`naq.Queue` and the module functions use this connection unless they
-    are given another one.
+    Inside the block, :class:`naq.Queue` and the module functions use this connection unless they
+    are given another.
 
     Args:
-        nats_url: where the server is; None looks where docs/guide.md says.
-        settings: used instead of the environment's.
-        name: shown in the server's monitoring.
+        nats_url: URL of the server; None: found as docs/guide.md describes.
+        settings: instead of the environment's.
+        name: name shown in the server's monitoring.
 
     Raises:
-        NaqConnectionError: no server there, credentials refused, too old, or no JetStream.
-        ConfigurationError: the url or a setting cannot be used.
+        NaqConnectionError: the server is absent, too old, without JetStream, or refuses the
+            credentials.
+        ConfigurationError: the URL or a setting cannot be used.
     """
     settings = settings or Settings.from_env()
     client = Client(locate(nats_url, settings), name=name)

@@ -191,7 +191,7 @@ async def dial(
             connected = True
     except ImportError as exc:
         raise ConfigurationError(
-            "credentials with nkeys need one more package: pip install 'naq[nkeys]'"
+            "credentials with nkeys need another package: pip install nkeys"
         ) from exc
     except (nats_errors.Error, OSError, ValueError) as exc:
         problems.append(exc)

@@ -136,7 +136,7 @@ class Store(Exchange):
         try:
             ack = _decode_puback(message.data)
         except msgspec.MsgspecError as exc:
-            self.finish(NaqConnectionError(f"{self.subject}: answer not understood: {exc}"))
+            self.finish(NaqConnectionError(f"{self.subject}: cannot parse the answer: {exc}"))
             return
         if ack.error is None:
             self.finish(ack)

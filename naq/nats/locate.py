@@ -158,7 +158,7 @@ def _checked(url: str) -> str:
             good = None
         if not good:
             raise ConfigurationError(
-                f"{redact(one)!r} is not a NATS url; write nats://host:4222 or tls://host:4222"
+                f"{redact(one)!r} is not a NATS URL; write nats://host:4222 or tls://host:4222"
             )
     return url
 

@@ -161,7 +161,7 @@ async def move(connection: Connection, job_id: str, when: float) -> DelayedJob:
         if not await streams.put_if(stored.subject, stored.data, headers, expected=stored.seq):
             continue
         return msgspec.structs.replace(found, due_at=when)
-    raise JobNotFoundError(f"there is no job {job_id} that waits for its time", job_id=job_id)
+    raise JobNotFoundError(f"there is no delayed job {job_id}", job_id=job_id)
 
 
 async def _stored(connection: Connection, job_id: str) -> Stored | None:

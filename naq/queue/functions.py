@@ -132,7 +132,7 @@ async def schedule(
     nats_url: str | None = None,
     **kwargs: Any,
 ) -> Schedule:
-    """Run a call again and again; see :meth:`Queue.schedule`, whose options these are."""
+    """Run a call again and again; see :meth:`Queue.schedule`, which has the same options."""
     async with _queue(function, queue_name, nats_url) as queue:
         return await queue.schedule(function, *args, **kwargs)
 
@@ -142,7 +142,7 @@ async def get_schedule(schedule_id: str, *, nats_url: str | None = None) -> Sche
     """Return a schedule.
 
     Raises:
-        JobNotFoundError: there is none of that id.
+        JobNotFoundError: there is no schedule with this id.
         SerializationError: it cannot be read.
     """
     async with open_connection(nats_url) as connection:
@@ -203,7 +203,7 @@ async def fetch_job_result(job_id: str, *, nats_url: str | None = None) -> Any:
     """Return the value of a job that has ended; does not wait.
 
     Raises:
-        JobNotFoundError: there is no result (yet, or any more).
+        JobNotFoundError: there is no result (yet, or no longer).
         JobError: the job ended without a value.
     """
     async with open_connection(nats_url) as connection:

@@ -62,8 +62,8 @@ class Queue(anyio.AsyncContextManagerMixin):
 
         Args:
             name: 1 to 64 letters, digits, ``_`` or ``-``; None is ``NAQ_DEFAULT_QUEUE``.
-            nats_url: where the server is; None looks where docs/guide.md says, or takes the
-                connection of the surrounding ``async with naq.connect()`` or job.
+            nats_url: URL of the server; None: the connection of the surrounding ``async with
+                naq.connect()`` or job, or else a server found as docs/guide.md describes.
             connection: an open connection to use.
             settings: instead of the environment's.
 
@@ -125,7 +125,7 @@ class Queue(anyio.AsyncContextManagerMixin):
 
         Raises:
             SerializationError: the function or an argument cannot be sent.
-            PayloadTooLargeError: the job is larger than the server takes.
+            PayloadTooLargeError: the job is larger than the server accepts.
             ConfigurationError: an option cannot be used, or the queue is not open.
             ServerRefusedError: the server does not store it (a full disk).
             NaqConnectionError: the server does not answer; the job may or may not be queued.
@@ -138,7 +138,7 @@ class Queue(anyio.AsyncContextManagerMixin):
     ) -> Job:
         """Like :meth:`enqueue`, but runnable only after ``delay`` (seconds or timedelta).
 
-        The server itself keeps the job until then; a delay below 0.25 s may take as long as that.
+        The server itself keeps the job until then; a delay below 0.25 s may take that long.
 
         Raises:
             ConfigurationError: also when the delay is negative.
@@ -167,10 +167,10 @@ class Queue(anyio.AsyncContextManagerMixin):
 
         Args:
             calls: :func:`naq.call` objects, or functions without arguments.
-            options: for all of them; a call's own (``with_options``) win.
+            options: for all of them; a call's own (``with_options``) take precedence.
 
         Raises:
-            EnqueueError: some were not stored; it has the jobs that were and the errors.
+            EnqueueError: some were not stored; it holds the jobs that were, and the errors.
         """
         sender = self._opened
         return await sender.many(Batch(self._codec, self.name, calls, options))
@@ -210,20 +210,20 @@ class Queue(anyio.AsyncContextManagerMixin):
         Args:
             function: as in :meth:`enqueue`.
             args: its positional arguments.
-            cron: five fields, or six with seconds in front, or ``@daily`` and the like.
+            cron: five fields, or six with seconds first, or ``@daily`` and the like.
             interval: seconds or timedelta between two due times, at least 1 s.
             repeat: how often it is run in all.
-            timezone: IANA name of the zone ``cron`` is meant in; UTC unless given.
-            start: nothing is due before; an interval counts from there.
-            end: nothing is due after.
-            jitter: each run begins up to so many seconds later than due.
-            misfire: what becomes of runs that nobody could start in time: ``"skip"`` (none is run),
-                ``"once"`` (the last one), ``"all"`` (the last ``misfire_cap``).
-            misfire_grace: how late, in seconds, is still in time; 10 unless given.
-            misfire_cap: 100 unless given.
+            timezone: IANA name of the time zone of ``cron``; UTC by default.
+            start: nothing is due before this time; an interval counts from here.
+            end: nothing is due after this time.
+            jitter: each run begins up to this many seconds later than due.
+            misfire: what happens to runs that nobody could start in time: ``"skip"`` makes up for
+                none, ``"once"`` for the last one, ``"all"`` for the last ``misfire_cap``.
+            misfire_grace: how many seconds late still counts as in time; 10 by default.
+            misfire_cap: 100 by default.
             overlap: what to do if the last run has not ended: ``"allow"`` another beside it,
                 ``"skip"`` the new one, or ``"replace"`` the last one, which is cancelled.
-            schedule_id: unless given, made of the function, its arguments and when it is due.
+            schedule_id: by default, made of the function, its arguments and its times.
             kwargs: its keyword arguments, and the options of each run.
 
         Raises:
@@ -261,7 +261,7 @@ class Queue(anyio.AsyncContextManagerMixin):
         return await admin.purge(self._connection, self.name)
 
     async def pause(self) -> None:
-        """Give no more jobs to workers until :meth:`resume`; survives restarts of everything."""
+        """Give no more jobs to workers until :meth:`resume`, across restarts of everything."""
         await admin.pause(self._connection, self.name)
 
     async def resume(self) -> None:
@@ -269,19 +269,19 @@ class Queue(anyio.AsyncContextManagerMixin):
         await admin.resume(self._connection, self.name)
 
     async def stats(self) -> QueueStats:
-        """Return the queue's numbers: depth, running, delayed, dead, paused, oldest age."""
+        """Return the queue's figures: depth, running, delayed, dead, paused, oldest age."""
         return await admin.queue_stats(self._connection, self.name)
 
     async def cancel(self, job_id: str) -> bool:
         """Cancel a job of this queue by its id; see :meth:`naq.Job.cancel`.
 
         Raises:
-            JobNotFoundError: nothing is known of it.
+            JobNotFoundError: there is no such job.
         """
         return await cancel_job(self._connection, check_job_id(job_id), self.name)
 
     def job(self, job_id: str) -> Job:
-        """Return a handle to a job of this queue by its id; asks the server nothing.
+        """Return a handle to a job of this queue by its id, without asking the server.
 
         Raises:
             ConfigurationError: that cannot be an id, or the queue is not open.

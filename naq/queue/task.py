@@ -35,7 +35,7 @@ class Task(Declared[P, R]):
         """Return the task with another queue or other options.
 
         Raises:
-            ConfigurationError: not an option of enqueue, or one that cannot be used.
+            ConfigurationError: there is no such option, or its value cannot be used.
         """
         _check(options)
         new: Task[P, R] = Task(
@@ -74,17 +74,17 @@ def task(*, queue: str | None = None, **options: Any) -> Callable[[Callable[P, R
 def task(
     function: Callable[..., Any] | None = None, /, *, queue: str | None = None, **options: Any
 ) -> Any:
-    """Decorate a function with the queue and options its jobs get.
+    """Decorate a function with the queue and the options of its jobs.
 
-    ``@naq.task`` or ``@naq.task(queue="mail", max_retries=5, timeout=30)``. In ``json`` mode only
-    decorated functions (and those of allowed modules) run.
+    ``@naq.task`` or ``@naq.task(queue="mail", max_retries=5, timeout=30)``. In JSON mode, only
+    decorated functions and those of allowed modules run.
 
     With ``cron`` or ``interval``, and the other options of :meth:`naq.Queue.schedule`, it is run
-    again and again, without arguments: each worker that has imported it makes the schedule, under
-    ``schedule_id`` or a name made of module and function.
+    again and again, without arguments: each worker that imports it creates the schedule, whose id
+    is ``schedule_id`` or made of module and function.
 
     Raises:
-        ConfigurationError: not an option of enqueue, or one that cannot be used.
+        ConfigurationError: there is no such option, or its value cannot be used.
     """
     schedule = {
         name: options.pop(name) for name in schedule_options.SCHEDULE_OPTIONS & options.keys()

@@ -165,7 +165,7 @@ def parse(text: str) -> Cron:
         if stripped.lower() not in ALIASES:
             known = ", ".join(ALIASES)
             raise ConfigurationError(
-                f"cron={text!r}: there are {known}; for a fixed distance use interval"
+                f"cron={text!r}: the shorthands are {known}; for a fixed distance use interval"
             )
         stripped = ALIASES[stripped.lower()]
     fields = stripped.split()
@@ -214,7 +214,7 @@ def _check_form(text: str, index: int, field: str) -> None:
         if "#" in part and index != _WEEKDAY:
             raise ConfigurationError(f"cron={text!r}: {name}: '#' is for days of the week")
         if "?" in part and (index not in {_DAY, _WEEKDAY} or part != "?"):
-            raise ConfigurationError(f"cron={text!r}: {name}: '?' is not understood here")
+            raise ConfigurationError(f"cron={text!r}: {name}: '?' is not allowed here")
         if index == _DAY and part.lower().endswith("w"):
             raise ConfigurationError(f"cron={text!r}: {name}: 'W' is not supported")
         first, dash, last = part.partition("/")[0].partition("-")

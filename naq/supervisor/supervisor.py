@@ -56,7 +56,7 @@ class Supervisor:
     Attributes:
         project: the topology, the board, the history and the output.
         crew: the services, once :meth:`run` has begun; None before.
-        serving: set when the control socket answers.
+        serving: set once the control socket answers.
     """
 
     def __init__(
@@ -124,14 +124,14 @@ class Supervisor:
             self._stop_wanted.set()
 
     def hurry(self) -> None:
-        """Stop, and kill what does not end at once. The order is kept."""
+        """Stop, and kill whatever does not end at once. The order is kept."""
         self.stop()
         self._hurried = True
         for replica in self._replicas():
             replica.hurry()
 
     def destroy(self) -> None:
-        """Kill everything this instant. For a process that is about to end itself."""
+        """Kill everything this instant, in a process that is about to end itself."""
         for replica in self._replicas():
             replica.destroy()
 
@@ -149,17 +149,17 @@ class Supervisor:
     async def run(  # noqa: ASYNC128 - started() is handed on
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> int:
-        """Run until stopped, until all is done, or until a critical service has failed.
+        """Run until stopped, until all services have ended, or until a critical service has failed.
 
-        ``task_status.started()`` is called when every service is ready. Cancelling is an orderly
-        stop.
+        ``task_status.started()`` is called when every service is ready. Cancelling it is an
+        orderly stop.
 
         Returns:
-            0 after a stop on request, or when everything completed; 1 when all is done and
+            0 after a requested stop, or when everything completed; 1 when everything has ended and
             something failed; the exit code of a critical service that failed.
 
         Raises:
-            SupervisorError: another supervisor runs here (exit code 73), or the run directory
+            SupervisorError: another supervisor is running here (exit code 73), or the run directory
                 cannot be used.
             NaqException: a kind cannot prepare its services.
         """

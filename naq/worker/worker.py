@@ -95,7 +95,7 @@ class Worker:
 
         Args:
             queues: names of queues, all served alike whatever their order; none: the default one.
-            nats_url: where the server is; None looks where docs/guide.md says.
+            nats_url: URL of the server; None: found as docs/guide.md describes.
             concurrency: how many jobs run at the same time.
             name: unique name; None makes one of host, pid and chance.
             drain_timeout: seconds running jobs get when the worker is stopped.
@@ -141,7 +141,7 @@ class Worker:
 
     @property
     def processed(self) -> int:
-        """How many jobs have run here, whatever became of them."""
+        """How many jobs have run here, whatever their outcome."""
         return self._handler.processed
 
     @property
@@ -151,7 +151,7 @@ class Worker:
 
     @property
     def connected(self) -> bool:
-        """Whether it has a link to the server."""
+        """Whether it is connected to the server."""
         return self._intake is not None and self._connection.connected
 
     def unready(self) -> str | None:
@@ -167,7 +167,7 @@ class Worker:
     # ------------------------------------------------------------------ life
 
     def stop(self) -> None:
-        """Stop: take no more jobs, let the running ones finish; called again, do not wait."""
+        """Take no more jobs and let the running ones finish; called again, do not wait for them."""
         if self._stopping is None or self._forced is None:
             return
         if self._stopping.is_set():
@@ -176,15 +176,15 @@ class Worker:
 
     @property
     def paused(self) -> bool:
-        """Whether it was told to take no more jobs for now."""
+        """Whether it has been told to take no more jobs for now."""
         return self._paused
 
     def pause(self) -> None:
-        """Take no more jobs until :meth:`resume`; running ones go on.
+        """Take no more jobs until :meth:`resume`; running ones continue.
 
-        What was asked for but has not been delivered goes to other workers, and so do jobs that
-        were delivered and wait for a slot. This worker alone: ``Queue.pause`` is for all workers of
-        a queue. May be called before :meth:`run`.
+        Jobs that were requested but not yet delivered go to other workers, and so do jobs that are
+        waiting for a slot. This affects only this worker; ``Queue.pause`` affects all workers of a
+        queue. It may be called before :meth:`run`.
         """
         self._turn(paused=True)
 
@@ -204,11 +204,11 @@ class Worker:
     ) -> None:
         """Take and run jobs until stopped.
 
-        Ready (``task_status``) when the queues are there and the first jobs are asked for. A
-        cancelled worker stops as on a second :meth:`stop`.
+        Ready (``task_status``) once the queues exist and the first jobs have been requested. When
+        cancelled, the worker stops as on a second :meth:`stop`.
 
         Raises:
-            NaqConnectionError: no usable server, at the start.
+            NaqConnectionError: there is no usable server at the start.
         """
         self._stopping, self._forced = anyio.Event(), anyio.Event()
         self._started_at = time.time()
@@ -279,7 +279,7 @@ class Worker:
             if self.burst:
                 jobs.start_soon(self._watch_burst, intake, name="naq worker burst")
             task_status.started(self)
-            log.info("worker %s takes jobs of %s", self.id, ", ".join(self.queues))
+            log.info("worker %s takes jobs from %s", self.id, ", ".join(self.queues))
             await self._stopping.wait()
             self._handler.draining = True
             await intake.stop()
@@ -324,7 +324,7 @@ class Worker:
     # -------------------------------------------------------------- services
 
     def info(self) -> WorkerInfo:
-        """Return what this worker is and does right now."""
+        """Return what this worker is and what it is doing right now."""
         handler = self._handler
         running = list(handler.held)
         return WorkerInfo(

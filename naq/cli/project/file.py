@@ -90,11 +90,11 @@ def graph(
     ] = "ascii",
     timing: Flag = False,
 ) -> int:
-    """Draw which service needs which.
+    """Draw which service depends on which.
 
     Args:
         file: A supervisor file.
-        format_: ascii for people, mermaid or dot for drawing programs, json.
+        format_: ascii for people, mermaid or dot for drawing programs, or json.
         timing: Also how long the last start of each took, and which chain took longest.
     """
     from naq.supervisor.config.show import chain, draw
@@ -125,8 +125,8 @@ def run(
 
     Args:
         service: SERVICE or SERVICE.N.
-        command: What to run, after --. Default: what the service runs.
-        no_deps: Do not start what the service depends on.
+        command: What to run, after --. Default: the command of the service.
+        no_deps: Do not start the service's dependencies.
 
     Returns:
         The command's exit code.
@@ -140,7 +140,7 @@ def run(
     words = command or _own_command(spec.options)
     if not words:
         raise SupervisorError(
-            f"type {spec.type} has no command of its own: say what to run after --",
+            f"type {spec.type} has no command of its own: give a command after --",
             exit_code=Exit.USAGE,
         )
     env, cwd = _environment(

@@ -54,7 +54,7 @@ def ps(
         json: Print one JSON document.
 
     Returns:
-        0 if all are as they should be, 1 if some are not, 3 if nothing runs here.
+        0 if all are as they should be, 1 if some are not, 3 if nothing is running here.
     """
     from naq.supervisor.control.client import connect
 
@@ -78,10 +78,10 @@ def down(*, timeout: Duration = None, now: Flag = False) -> int:
     Args:
         timeout: How long it may take, such as 30s; what still runs then is killed. Default: as the
             file says.
-        now: Kill at once what does not stop at once.
+        now: Kill at once whatever does not stop at once.
 
     Returns:
-        0 when it is gone, 3 if nothing runs here.
+        0 when it is gone, 3 if nothing is running here.
     """
     from naq.supervisor.control.client import connect
 
@@ -101,14 +101,14 @@ def start(
     wait: Flag = False,
     timeout: Duration = None,
 ) -> int:
-    """Start services that are down, have failed, or wait for their next try.
+    """Start services that are down, have failed, or are waiting for their next try.
 
     Args:
         services: SERVICE or SERVICE.N.
         profile: All services of this profile.
         with_deps: Also start everything they depend on.
         wait: Return when they are ready; 1 if one never will be.
-        timeout: How long to wait, such as 60s. Default: as long as it takes.
+        timeout: How long to wait, such as 60s. Default: no limit.
     """
     from naq.supervisor.control.client import connect
 
@@ -132,8 +132,8 @@ def stop(*services: str, now: Flag = False, timeout: Duration = None, no_wait: F
     Args:
         services: SERVICE or SERVICE.N.
         now: Kill them.
-        timeout: How long they may take, such as 30s; then they are killed. Default: as the file
-            says.
+        timeout: How long they may take, such as 30s, before they are killed. Default: as in the
+            file.
         no_wait: Return without waiting until they are down.
     """
     from naq.supervisor.control.client import connect
@@ -165,13 +165,13 @@ def restart(
 
     Args:
         services: SERVICE or SERVICE.N.
-        rolling: A few replicas at a time, each ready before the next; stops at a problem.
-        parallel: How many at a time. Default: as `rolling` in the file says.
+        rolling: A few replicas at a time, each ready before the next; stop at the first problem.
+        parallel: How many at a time. Default: `rolling` in the file.
         max_unavailable: The same as --parallel.
         reload: Take over what the file says about them now, in the same restart.
         force: Kill them instead of asking them to stop.
-        wait: Return when they are ready; 1 if one is not.
-        timeout: How long to wait, such as 60s. Default: as long as it takes.
+        wait: Return when they are ready; exit with 1 if one is not.
+        timeout: How long to wait, such as 60s. Default: no limit.
     """
     from naq.supervisor.control.client import connect
 
@@ -197,7 +197,7 @@ def scale(*numbers: str, wait: Flag = False, timeout: Duration = None) -> int:
     Args:
         numbers: SERVICE=NUMBER; 0 stops all replicas.
         wait: Return when all are ready; 1 if one never will be.
-        timeout: How long to wait, such as 60s. Default: as long as it takes.
+        timeout: How long to wait, such as 60s. Default: no limit.
     """
     from naq.supervisor.control.client import connect
 
@@ -215,7 +215,7 @@ def reload(
     prune: bool = True,
     json: Json = False,
 ) -> int:
-    """Read the supervisor file again and change what differs, restarting as little as possible.
+    """Read the supervisor file again and apply what differs, restarting as little as possible.
 
     A file with problems changes nothing. SIGHUP does the same.
 
@@ -254,7 +254,7 @@ def wait(
     Args:
         services: SERVICE or SERVICE.N. Default: all.
         for_: What to wait for.
-        timeout: How long, such as 60s. Default: as long as it takes.
+        timeout: How long to wait, such as 60s. Default: no limit.
     """
     from naq.supervisor.control.client import connect
 
@@ -276,7 +276,7 @@ def pause(*services: str) -> int:
 
 
 def resume(*services: str) -> int:
-    """Let workers take jobs again.
+    """Make paused workers take jobs again.
 
     Args:
         services: SERVICE or SERVICE.N.

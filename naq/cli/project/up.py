@@ -42,24 +42,24 @@ def up(
     log_format: Literal["auto", "text", "json"] | None = None,
     log_level: LogLevel = None,
 ) -> int:
-    """Run the services of FILE until they are done or stopped.
+    """Run the services of FILE until they have ended or are stopped.
 
-    Ctrl-C or SIGTERM stops them in order; a second one skips the grace, a third kills everything.
+    Ctrl-C or SIGTERM stops them in order; a second one skips the wait, a third kills everything.
     Without a supervisor.toml, and none named: a NATS server, a worker on `default`, a scheduler
     and the dashboard.
 
     Args:
         file: A supervisor file.
-        services: Only these, and what they depend on. Default: all.
-        detach: Run in the background; return as soon as it answers. `naq logs -f` shows its output.
+        services: Only these and their dependencies. Default: all.
+        detach: Run in the background; return once it responds. `naq logs -f` shows its output.
         wait: Detach, and return when every service is ready; 1 if one never will be.
-        timeout: How long --wait waits, such as 90s. Default: as long as it takes.
-        profile: Services of this profile, instead of those the file names.
-        no_deps: Do not start what SERVICES depend on, and do not wait for it.
+        timeout: How long --wait may wait, such as 90s. Default: no limit.
+        profile: Activate this profile, instead of those the file names.
+        no_deps: Neither start the dependencies of SERVICES nor wait for them.
         scale: SERVICE=NUMBER of replicas.
-        set_: KEY=VALUE, such as services.web.replicas=2, as if the file said so.
-        env_file: One more file with variables for all services.
-        exit_on: End with the exit code of this service when it has ended.
+        set_: KEY=VALUE to override the file, such as services.web.replicas=2.
+        env_file: A further file with variables for all services.
+        exit_on: When this service has ended, end with its exit code.
         dry_run: Print what would be started, and start nothing.
         log_format: Format of lines on standard output; text and json switch the status bar off.
         log_level: Level of naq's own lines. Default: as the file says.

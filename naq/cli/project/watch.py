@@ -36,13 +36,13 @@ def logs(
     """Show what services have printed.
 
     Args:
-        services: SERVICE or SERVICE.N; naq for the supervisor itself. Default: all.
+        services: SERVICE or SERVICE.N; naq is the supervisor itself. Default: all.
         follow: Also show lines to come. Those that are not read in time are dropped and counted.
         tail: Only this many lines, the last ones.
         since: Only lines of this time until now, such as 5m or 1h.
-        raw: Lines as they were printed, without a name in front.
+        raw: Print lines as they were, without the name of the service.
         previous: Lines of the run before the present one.
-        json: One JSON object per line.
+        json: Print one JSON object per line.
     """
     from naq.supervisor.control.client import connect
     from naq.supervisor.output.lines import Line, without_colours
@@ -73,7 +73,7 @@ def events(*services: str, follow: _FOLLOW = False, json: Json = False) -> int:
     Args:
         services: SERVICE or SERVICE.N. Default: all.
         follow: Show the present state, and then what happens, until Ctrl-C.
-        json: One JSON object per line with --follow, else one document.
+        json: Print one JSON document, or one object per line with --follow.
     """
     from naq.supervisor.control.client import connect
 

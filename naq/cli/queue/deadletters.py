@@ -34,7 +34,7 @@ def list_failed(
     """Show dead letters, oldest first: jobs that will not be tried again, and why.
 
     Args:
-        queue: Only of this queue.
+        queue: Only those of this queue.
         limit: At most this many.
         json: Print one JSON document.
     """
@@ -71,7 +71,7 @@ def requeue(
     Args:
         job_ids: Ids of jobs.
         every: All dead letters instead, or those of one queue with --queue.
-        queue: With --all: only of this queue.
+        queue: With --all: only those of this queue.
     """
     return _for_each(job_ids, every, queue, "requeued", lambda letters: letters.requeue, common)
 
@@ -84,7 +84,7 @@ def delete_failed(
     Args:
         job_ids: Ids of jobs.
         every: All dead letters instead, or those of one queue with --queue.
-        queue: With --all: only of this queue.
+        queue: With --all: only those of this queue.
     """
     return _for_each(job_ids, every, queue, "deleted", lambda letters: letters.delete, common)
 

@@ -44,11 +44,11 @@ def enqueue(
         arguments: Its arguments: JSON if they are JSON, otherwise text. Put -- before negative
             numbers.
         kwarg: A keyword argument, NAME=VALUE.
-        queue: Default: that of the task, or NAQ_DEFAULT_QUEUE.
+        queue: Name of the queue. Default: that of the task, or NAQ_DEFAULT_QUEUE.
         delay: Run it this much later: 90, 250ms, 10s, 1h30m.
-        at: Run it then: 2030-01-31T09:00+01:00; without an offset in local time.
-        job_id: An id of your own; makes the call idempotent.
-        max_retries: How often a failed attempt is repeated.
+        at: Run it at this time: 2030-01-31T09:00+01:00; local time if there is no offset.
+        job_id: An id of your choice; makes the call idempotent.
+        max_retries: How many times to try again after a failure.
         wait: Wait for the result and print it.
         timeout: Stop waiting after this time.
     """
@@ -90,7 +90,7 @@ async def _await_result(job: Job, timeout: float | None) -> int:
 def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> int:
     """Show where a job is, its times and attempts, and its result or traceback.
 
-    Exits with 1 if the job failed, 66 if there is none.
+    Exits with 1 if the job failed, and with 66 if there is no such job.
 
     Args:
         job_id: The job's id.

@@ -61,7 +61,7 @@ def pause_queue(queue: str, /, *, common: Common | None = None) -> int:
     """Hold back the jobs of a queue; those that run carry on.
 
     Args:
-        queue: Its name.
+        queue: Name of the queue.
     """
     from naq.base.names import check_queue
 
@@ -81,7 +81,7 @@ def resume_queue(queue: str, /, *, common: Common | None = None) -> int:
     """Let workers take the jobs of a paused queue again.
 
     Args:
-        queue: Its name.
+        queue: Name of the queue.
     """
     from naq.base.names import check_queue
 
@@ -107,9 +107,9 @@ def purge(
     """Remove all queued and delayed jobs of queues; print how many of each.
 
     Args:
-        queue: Its name.
+        queue: Name of the queue.
         queues: More queues.
-        yes: Do not ask.
+        yes: Do not ask for confirmation.
     """
     from naq.base.names import check_queue
 
@@ -131,7 +131,7 @@ def purge(
 
 
 def list_workers(*, json: Json = False, common: Common | None = None) -> int:
-    """Show all workers and what they run right now."""
+    """Show all workers and what they are running right now."""
 
     async def ask(connection: Connection) -> list[Any]:
         from naq.jobs.presence import list_workers as ask_all

@@ -44,7 +44,7 @@ def schedule(
     schedule_id: Annotated[str | None, Parameter(name=["--id"])] = None,
     common: Common | None = None,
 ) -> int:
-    """Run a call again and again; print the schedule's id and when it is due.
+    """Run a call again and again; print the schedule's id and when it is next due.
 
     naq schedule shop.tasks:report --cron "0 7 * * mon-fri" --timezone Europe/Berlin
 
@@ -52,8 +52,8 @@ def schedule(
         target: A function, as module:function.
         arguments: Its arguments: JSON if they are JSON, otherwise text.
         kwarg: A keyword argument, NAME=VALUE.
-        queue: Default: that of the task, or NAQ_DEFAULT_QUEUE.
-        cron: Minute hour day month weekday, or six fields with seconds in front.
+        queue: Name of the queue. Default: that of the task, or NAQ_DEFAULT_QUEUE.
+        cron: Minute, hour, day, month, weekday; or six fields, with seconds first.
         interval: Time between two runs: 30s, 5m, 1h30m.
         timezone: The time zone of the cron expression. Default: UTC.
         repeat: The number of runs.
@@ -98,12 +98,12 @@ def list_scheduled(
     json: Json = False,
     common: Common | None = None,
 ) -> int:
-    """Show schedules, delayed jobs, and retries that wait; the next one due first.
+    """Show schedules, delayed jobs and waiting retries, the next one due first.
 
     Args:
-        status: Only those; "scheduled" are delayed jobs, "retrying" long retries.
-        job_id: Only this one. Exits with 66 if there is none.
-        queue: Only those of a queue.
+        status: Only this status; "scheduled" are delayed jobs, "retrying" long retries.
+        job_id: Only this one; exit with 66 if it does not exist.
+        queue: Only those of this queue.
         detailed: Show runs, policies and errors as well.
         json: Print one JSON document.
     """
@@ -112,7 +112,9 @@ def list_scheduled(
     if job_id is not None and not chosen:
         raise JobNotFoundError(f"there is no schedule or delayed job {job_id}", job_id=job_id)
     if unserved:
-        render.line("no scheduler runs: schedules with a policy wait; start one: naq scheduler")
+        render.line(
+            "no scheduler is running, so schedules with a policy wait; start one: naq scheduler"
+        )
     if json:
         render.print_json([_fields(row) for row in chosen])
         return 0
@@ -151,7 +153,7 @@ def job_control(
     Args:
         job_id: The id of a schedule, or of a delayed job.
         action: What to do.
-        cron: reschedule: due at the times of this expression.
+        cron: reschedule: the new cron expression.
         interval: reschedule: the time between two runs: 30s, 5m, 1h30m.
         repeat: reschedule: the number of runs, including those it has had.
         next_run: reschedule: when the next run is due; nothing else changes.

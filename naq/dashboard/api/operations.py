@@ -118,7 +118,7 @@ async def _workers(state: State, _: Asked) -> list[WorkerRow]:
 async def _services(state: State, _: Asked) -> list[ServiceRow]:
     rows = await state.services.rows()
     if rows is None:
-        raise JobNotFoundError("no `naq up` runs here")
+        raise JobNotFoundError("no `naq up` is running here")
     return rows
 
 

@@ -74,11 +74,11 @@ class Services:
     async def _send(self, command: str, **args: Any) -> _Request:
         run_dir = RunDir.find(self._directory)
         if run_dir is None:
-            raise SupervisorError("no `naq up` runs here")
+            raise SupervisorError("no `naq up` is running here")
         try:
             link = await trio.open_unix_socket(os.fspath(run_dir.socket))
         except OSError as exc:
-            raise SupervisorError("no `naq up` runs here") from exc
+            raise SupervisorError("no `naq up` is running here") from exc
         request = _Request(link)
         try:
             await request.send(command, args)
@@ -148,7 +148,7 @@ class _Request(trio.abc.AsyncResource):
         try:
             await self._link.send_all(self._conversation.ask(command, args))
         except trio.BrokenResourceError as exc:
-            raise SupervisorError("the supervisor went away") from exc
+            raise SupervisorError("the supervisor has gone") from exc
 
     async def receive(self) -> list[Any]:
         """Wait for something to arrive; return the events in it.
@@ -162,7 +162,7 @@ class _Request(trio.abc.AsyncResource):
         except trio.BrokenResourceError:
             data = b""
         if not data:
-            raise SupervisorError("the supervisor went away")
+            raise SupervisorError("the supervisor has gone")
         try:
             events = self._conversation.receive(data)
             if self.answered:

@@ -81,7 +81,7 @@ def _regex(value: object) -> str:
 def _url(value: object) -> str:
     if isinstance(value, str) and re.match(r"https?://[^/\s]+", value):
         return value
-    raise Invalid(f"expected an http:// or https:// url, got {describe(value)}")
+    raise Invalid(f"expected an http:// or https:// URL, got {describe(value)}")
 
 
 _STATUS = Scalar(whole(100, 599), {"type": "integer", "minimum": 100, "maximum": 599})
@@ -137,7 +137,9 @@ class _Probe(Type):
             raise Invalid(f"needs exactly one of {names}, has {', '.join(probes) or 'none'}")
         status = keys["status"]
         if len(status) != 2 or status[0] > status[1]:
-            raise Invalid("status needs two numbers, the first and the last code that count")
+            raise Invalid(
+                "status needs two numbers: the lowest and the highest code that count as success"
+            )
         target = keys[probes[0]]
         common = ("period", "timeout", "failures", "initial_delay", "status")
         return Readiness(

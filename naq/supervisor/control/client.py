@@ -39,13 +39,13 @@ def connect(start: Path | None = None, *, timeout: float = 10.0) -> Iterator[Cli
     """
     run_dir = RunDir.find(start or Path.cwd())
     if run_dir is None:
-        raise _not_running("no `naq up` was ever run in this directory or a parent of it")
+        raise _not_running("`naq up` has never run in this directory or a parent of it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.settimeout(timeout)
         try:
             link.connect(os.fspath(run_dir.socket))
         except (FileNotFoundError, ConnectionRefusedError):
-            raise _not_running(f"no `naq up` runs in {run_dir.path.parent.parent}") from None
+            raise _not_running(f"no `naq up` is running in {run_dir.path.parent.parent}") from None
         except OSError as exc:
             raise SupervisorError(f"{run_dir.socket}: {exc.strerror or exc}") from exc
         yield Client(link, timeout)
@@ -121,7 +121,7 @@ class Client:
         except OSError as exc:
             raise SupervisorError(f"lost the supervisor: {exc.strerror or exc}") from exc
         if not data:
-            raise SupervisorError("the supervisor went away without an answer")
+            raise SupervisorError("the supervisor has gone without answering")
         return data
 
     def wait_gone(self, timeout: float) -> bool:

@@ -123,7 +123,7 @@ class _Commands:
             specs = crew.roster.specs
             members = [name for name in specs if asked.profile in specs[name].profiles]
             if not members:
-                raise Refused("unknown-service", f"no service is in profile {asked.profile!r}")
+                raise Refused("unknown-service", f"no service belongs to profile {asked.profile!r}")
             names = (*names, *members)
         replicas = crew.start(crew.roster.find(names), dependencies=asked.dependencies)
         return [replica.status.name for replica in replicas]

@@ -75,7 +75,7 @@ def read_request(line: bytes) -> Request:
         )
     command, args = frame.get("cmd"), frame.get("args", {})
     if not isinstance(command, str):
-        raise Refused("bad-request", "cmd is not a text", id_=id_)
+        raise Refused("bad-request", "cmd is not a string", id_=id_)
     if not isinstance(args, dict):
         raise Refused("bad-request", "args is not an object", id_=id_)
     return Request(id_, command, args)

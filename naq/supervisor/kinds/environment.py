@@ -130,7 +130,7 @@ def _interpolate(value: str, env: Mapping[str, str]) -> str:
         inside = _INSIDE.fullmatch(found[1])
         if inside is None or not found[0].endswith("}"):
             raise Invalid(
-                f"{found[0]!r} is none of ${{VAR}}, ${{VAR:-default}}, ${{VAR:?message}}; "
+                f"{found[0]!r} is not one of ${{VAR}}, ${{VAR:-default}}, ${{VAR:?message}}; "
                 "write $$ for a dollar sign"
             )
         name, operator, rest = inside.groups()
@@ -162,7 +162,7 @@ def parse(text: str) -> FromFile:
         while raw[:1] in {'"', "'"} and not _closed(raw):  # a quoted value may have several lines
             following = next(lines, None)
             if following is None:
-                raise Invalid(f"line {number}: the quote is never closed")
+                raise Invalid(f"line {number}: the quotation mark is never closed")
             raw = f"{raw}\n{following[1]}"
         variables[name] = _value(raw, number)
     return variables
@@ -213,7 +213,7 @@ def _closed(raw: str) -> bool:
 
 def _value(raw: str, number: int) -> str:
     if "\0" in raw:
-        raise Invalid(f"line {number}: holds a NUL")
+        raise Invalid(f"line {number}: contains a NUL")
     if found := _SINGLE.fullmatch(raw):
         return found[1].replace("$", "$$")
     if found := _DOUBLE.fullmatch(raw):
@@ -228,7 +228,7 @@ def _env_value(value: object) -> str | None:
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    raise Invalid(f"expected a text, a number, or false to unset it, got {describe(value)}")
+    raise Invalid(f"expected a string, a number, or false to unset it, got {describe(value)}")
 
 
 ENV_VALUE = Scalar(_env_value, {"type": ["string", "number", "boolean"]})

@@ -56,7 +56,7 @@ class Project:
 
 
 class Switch:
-    """Whether a task is to take nothing new (``naq pause``); what it has begun goes on.
+    """Whether a task should take no new work (``naq pause``); work already begun continues.
 
     Attributes:
         on: whether it is paused.
@@ -95,7 +95,7 @@ class StopRequest:
 
 @dataclass(frozen=True, slots=True)
 class PauseSignals:
-    """What a program gets that can pause: never before it has said that it is ready."""
+    """Signals for a program that can pause; never sent before it has reported ready."""
 
     pause: int = signal.SIGUSR1
     resume: int = signal.SIGUSR2
@@ -103,7 +103,7 @@ class PauseSignals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaContext:
-    """One replica about to run: what :meth:`Kind.launch` and :meth:`Kind.run` are given.
+    """A replica about to run, as passed to :meth:`Kind.launch` and :meth:`Kind.run`.
 
     It is made anew for every run, so the environment is the current one.
 
@@ -113,9 +113,9 @@ class ReplicaContext:
         incarnation: which run of this replica, from 1.
         env: the complete environment a process would get.
         say: prints a text as lines of this replica.
-        stopping: asked for once, by a task that wants to end in its own time: set when the service
-            is stopped, ``stop_timeout`` before it is cancelled. A task that never asks for it is
-            cancelled at once.
+        stopping: called once, by a task that wants to end in its own time. The event is set when
+            the service is stopped, ``stop_timeout`` before the task is cancelled. A task that never
+            calls it is cancelled at once.
         paused: for a task of a kind that can pause.
     """
 
@@ -130,14 +130,14 @@ class ReplicaContext:
 
     @property
     def name(self) -> str:
-        """``service`` where there is one replica, else ``service.N``."""
+        """``service`` if there is only one replica, otherwise ``service.N``."""
         return (
             f"{self.service.name}.{self.index}" if self.service.replicas > 1 else self.service.name
         )
 
     @property
     def port(self) -> int | None:
-        """The service's port plus the replicas before this one."""
+        """The service's port plus the number of replicas before this one."""
         return None if self.service.port is None else self.service.port + self.index - 1
 
     @property
@@ -153,7 +153,7 @@ class ReplicaContext:
 
     @property
     def fields(self) -> dict[str, object]:
-        """What the templates of this replica stand for."""
+        """The values of this replica's placeholders."""
         fields: dict[str, object] = {
             "service": self.service.name,
             "replica": self.index,
@@ -177,8 +177,8 @@ class Launch:
         argv: program and arguments, templates filled in.
         env: laid over ``ReplicaContext.env``; None unsets.
         cwd: None means ``ReplicaContext.cwd``.
-        ready: waits until the service is ready, where the file does not say how to tell. May raise
-            :class:`OSError` or :class:`~naq.exceptions.NaqException`: the start has failed then.
+        ready: waits until the service is ready, if the file does not say how to tell. It may raise
+            :class:`OSError` or :class:`~naq.exceptions.NaqException`, which fails the start.
         lifeline: the program ends by itself when the descriptor named by ``NAQ_LIFELINE_FD`` comes
             to its end (:func:`naq.supervisor.notify.lifeline_lost`), so the guardian need not stop
             it when the supervisor is gone.
@@ -209,12 +209,12 @@ class Kind:
         keys: the kind's own keys, in the same form as the common ones.
         defaults: common keys in the form of the file, below ``[defaults]``.
         last: other services rely on it: it is stopped after all those it does not depend on.
-        single: there may be only one service of it.
+        single: there may be only one service of this type.
         table: name of a table of the file that is for this kind, and becomes one service of the
             same name.
-        table_type: what that table may hold.
-        tells_ready: it knows when its services are ready where the file says nothing.
-        pauses: ``naq pause`` means something to it: a process gets these signals, a task looks at
+        table_type: type of that table.
+        tells_ready: it knows when its services are ready if the file does not say.
+        pauses: how ``naq pause`` works: a process gets these signals, a task looks at
             ``ReplicaContext.paused``. None: it cannot pause.
     """
 
@@ -246,7 +246,7 @@ class Kind:
 
         Args:
             entries: the table; an empty one where there is none.
-            services: the written table of services.
+            services: the file's table of services.
             directory: the project's.
         """
         return None
@@ -260,8 +260,8 @@ class Kind:
     def prepare(self, project: Project, services: Mapping[str, ServiceSpec]) -> None:
         """Get ready before anything starts: choose a port, write a configuration.
 
-        Called again when a service of this kind is changed or added later: before it starts, with
-        it alone.
+        Called again when a service of this kind is changed or added later, before it starts and
+        with that service alone.
 
         Args:
             project: with its run directory, which exists.
@@ -272,15 +272,15 @@ class Kind:
         """
 
     def exports(self, service: ServiceSpec) -> Mapping[str, str]:
-        """Return variables for every other service, where neither file nor service sets them."""
+        """Return variables for every other service, unless the file or the service sets them."""
         _ = service
         return _NOTHING
 
     def launch(self, replica: ReplicaContext) -> Launch:  # noqa: ARG002 - for subclasses
-        """Say how to start a replica as a process; asked at every spawn.
+        """Return how to start a replica as a process; called at every spawn.
 
         Raises:
-            OSError, NaqException: it cannot be started now; counts as a failure with this text.
+            OSError, NaqException: it cannot be started now; this counts as a failure.
         """
         raise SupervisorError(f"type {self.name} does not run as a process")
 

@@ -169,7 +169,7 @@ class Choice(Type):
         if isinstance(value, str) and value in self._words:
             return self._into(value)
         expected = " | ".join(self._words)
-        raise Invalid(f"{value!r} is none of {expected}{did_you_mean(value, self._words)}")
+        raise Invalid(f"{value!r} is not one of {expected}{did_you_mean(value, self._words)}")
 
 
 class ListOf(Type):
@@ -185,7 +185,7 @@ class ListOf(Type):
         if not isinstance(value, list):
             raise Invalid(f"expected a list, got {describe(value)}")
         if len(value) < self._at_least:
-            raise Invalid("expected a list that is not empty")
+            raise Invalid("expected a non-empty list")
         *head, name = where.path
         parsed = []
         for index, item in enumerate(value):

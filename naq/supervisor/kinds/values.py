@@ -98,7 +98,7 @@ def text(value: object) -> str:
     """Non-empty text without a NUL, which no argument or variable can hold."""
     if isinstance(value, str) and value and "\0" not in value:
         return value
-    raise Invalid(f"expected a text, got {describe(value)}")
+    raise Invalid(f"expected a string, got {describe(value)}")
 
 
 def address(value: object) -> str:
@@ -169,11 +169,11 @@ def command(value: object) -> tuple[str, ...]:
     elif isinstance(value, list) and all(isinstance(part, str) for part in value):
         parts = value
     else:
-        raise Invalid(f"expected a list of texts or a text, got {describe(value)}")
+        raise Invalid(f"expected a list of strings or a string, got {describe(value)}")
     if not parts or not parts[0]:
         raise Invalid("names no program")
     if any("\0" in part for part in parts):
-        raise Invalid("an argument cannot hold a NUL")
+        raise Invalid("an argument cannot contain a NUL")
     return tuple(parts)
 
 

@@ -263,15 +263,15 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """One service, complete: the defaults of the file and of its type are merged in.
+    """One service in full: the defaults of the file and of its type are merged in.
 
     Attributes:
-        ready: None where the file says nothing; then the kind decides.
-        port: of the first replica; the others follow it. None where there is none.
+        ready: None if the file does not say; then the kind decides.
+        port: of the first replica; the others get the following ones. None: it has no port.
         options: the keys that belong to the service's type.
         stdin: a file, or ``null``.
         profiles: those it belongs to; empty: all.
-        disabled: it is not started before somebody asks for it.
+        disabled: it is not started until somebody asks for it.
         rerun: it runs again when its group is restarted, even if it has completed.
         stop_pre: command that runs before the stop signal, within ``stop_timeout``.
         user: name or number; None: the supervisor's own. The same goes for ``group``.

@@ -82,7 +82,7 @@ class RunningProject:
         return self._topology
 
     def adopt(self, topology: Topology) -> None:
-        """Take over what a new topology says about the project as a whole."""
+        """Apply what a new topology says about the project as a whole."""
         self._topology = topology
         self.hub.configure(topology.logging)
         self.files.configure(topology)

@@ -70,7 +70,7 @@ def renewing(cause: Cause) -> Said:
 
 def not_renewed(problem: str) -> Said:
     """The successor did not become ready."""
-    return Said(f"was not replaced: {problem}; the old one goes on", "error")
+    return Said(f"was not replaced: {problem}; the old one stays", "error")
 
 
 def retired(pid: int | None, ending: Ending) -> Said:

@@ -147,14 +147,14 @@ class _Jobs:
             for name, problem in (await crew.perform(reload.run)).items():
                 say(f"reload: {name}: {problem}", level="error")
         except Refused as refused:
-            say(f"not reloaded, nothing has changed: {refused}", level="error")
+            say(f"not reloaded, nothing was changed: {refused}", level="error")
         except Exception as exc:  # noqa: BLE001 - reported; the services are not to suffer from it
             say(f"reload: {''.join(traceback.format_exception(exc))}", level="error")
         self.systemd.reloaded()
 
     def _reopen(self) -> None:
         self._supervisor.project.files.reopen()
-        self._supervisor.hub.say("log files are opened anew")
+        self._supervisor.hub.say("log files have been reopened")
 
     def _dump(self) -> None:
         self._supervisor.hub.say(dump(self._supervisor), level="warning")

@@ -369,7 +369,7 @@ async def test_alive_and_ready_are_two_things(serve):
 
 
 async def test_it_is_not_open_to_everybody():
-    with pytest.raises(ConfigurationError, match="can be reached by others"):
+    with pytest.raises(ConfigurationError, match="can be reached from other machines"):
         Dashboard(host="0.0.0.0")
 
 

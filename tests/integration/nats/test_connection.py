@@ -277,7 +277,7 @@ async def test_a_wrong_token_is_said_without_showing_it(nats, anyio_backend):
 
 @pytest.mark.parametrize("url", ["http://x", "nats://", "nats://h:port", "://", "nats://h:99999"])
 async def test_a_url_that_is_none(url, anyio_backend):
-    with pytest.raises(ConfigurationError, match="NATS url"):
+    with pytest.raises(ConfigurationError, match="NATS URL"):
         async with connect(url, settings=Settings()):
             pass
 

@@ -241,7 +241,7 @@ async def test_in_json_mode_only_allowed_functions_run(connection, settings, any
 
         assert await good.result(timeout=1) == "hello bo"
         for job, reason in (
-            (evil, "not allowed in json mode"),
+            (evil, "not allowed in JSON mode"),
             (wrong, "argument 'name'"),
             (queue.job(pickled_id), "nothing is unpickled"),
         ):

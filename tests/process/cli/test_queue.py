@@ -92,7 +92,7 @@ def test_a_failed_job(project):
     again = project.run("delete-failed", "bad:1")
     assert (again.returncode, again.stderr) == (
         66,
-        "naq: there is no dead letter of job bad:1\n",
+        "naq: there is no dead letter for job bad:1\n",
     )
 
 
@@ -261,7 +261,7 @@ def test_a_directory_below_finds_the_server_too(project):
         (["worker", "--concurrency", "0"], 2, "concurrency"),
         (["worker", "--concurrency", "many"], 2, "many"),
         (["worker", "--import", "no.such.module"], 78, "no.such.module"),
-        (["list-queues", "--nats-url", "http://x"], 2, "NATS url"),
+        (["list-queues", "--nats-url", "http://x"], 2, "NATS URL"),
     ],
 )
 def test_wrong_use_is_one_line_and_no_traceback(project, arguments, code, words):

@@ -217,6 +217,6 @@ def test_without_a_scheduler_one_is_told_so(tmp_path):
         project.run("schedule", "examples.tasks:add", "1", "1", "--interval", "1h")
         assert project.run("list-scheduled").stderr == ""
         project.run("schedule", "examples.tasks:add", "1", "1", "--interval", "1h", "--repeat", "3")
-        assert "no scheduler runs" in project.run("list-scheduled").stderr
+        assert "no scheduler is running" in project.run("list-scheduled").stderr
     finally:
         project.down()

@@ -146,7 +146,7 @@ def test_json_mode_never_unpickles():
 def test_json_mode_runs_only_what_is_allowed():
     evil = message("os:system", b'{"args":["true"]}', "json")
 
-    with pytest.raises(SerializationError, match="not allowed in json mode"):
+    with pytest.raises(SerializationError, match="not allowed in JSON mode"):
         JSON.decode_call(evil)
 
 

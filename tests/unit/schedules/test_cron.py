@@ -87,13 +87,13 @@ def test_what_expressions_mean(expression, expected):
         ("*/0 * * * *", "minute: '*/0' is not understood"),
         ("h * * * *", "minute: 'h' is not understood"),
         ("r(1-5) * * * *", "minute: 'r(1-5)' is not understood"),
-        ("? * * * *", "minute: '?' is not understood here"),
+        ("? * * * *", "minute: '?' is not allowed here"),
         ("1,,2 * * * *", "minute: '' is not understood"),
         ("1.5 * * * *", "minute: '1.5' is not understood"),
         ("60 * * * * *", "second: '60' is not understood"),
         ("0 0 31 2 *", "there is no such day"),
         ("@every 5m", "for a fixed distance use interval"),
-        ("@reboot", "there are @yearly"),
+        ("@reboot", "the shorthands are @yearly"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_field(expression, problem):

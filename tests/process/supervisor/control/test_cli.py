@@ -64,7 +64,7 @@ def test_restart_scale_and_signal(project, tmp_path):
     [
         (["start", "nope"], 66, "no service 'nope'; there are: db, web"),
         (["stop", "web.7"], 66, "web has no replica 7"),
-        (["start", "--profile", "nope"], 66, "no service is in profile 'nope'"),
+        (["start", "--profile", "nope"], 66, "no service belongs to profile 'nope'"),
         (["start"], 2, "which services?"),
         (["scale", "web"], 2, "expected SERVICE=NUMBER"),
         (["scale", "nope=1"], 66, "no service 'nope'"),
@@ -186,7 +186,7 @@ def test_reload_by_command_and_by_signal(project, tmp_path):
     assert "services.web.comand: unknown key" in first
     assert "services.web.replcas: unknown key" in second
     project.signal(signal.SIGHUP)
-    project.wait("not reloaded, nothing has changed: .*comand: unknown key")
+    project.wait("not reloaded, nothing was changed: .*comand: unknown key")
     assert rows(tmp_path)["web.1"]["pid"] == after["web.1"]["pid"]
 
     file.write_text(TOML.replace("replicas = 2", "replicas = 3"))

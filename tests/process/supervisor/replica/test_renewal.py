@@ -125,7 +125,7 @@ async def test_a_successor_that_fails_leaves_the_old_one_in_place(run_project, t
         problems = await running.supervisor.crew.restart(replicas(running, "s"), OPERATOR)
         assert problems == {"s": "exit code 3"}
         assert (running.pid("s"), running.status("s").state) == (old, "READY")
-        assert running.lines.count("was not replaced: exit code 3; the old one goes on") == 1
+        assert running.lines.count("was not replaced: exit code 3; the old one stays") == 1
         (tmp_path / "bad").unlink()
 
 

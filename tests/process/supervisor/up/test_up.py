@@ -59,7 +59,7 @@ def test_a_bad_file_is_refused_with_all_its_problems_and_78(up):
         f"{file}project.nam: unknown key; did you mean 'name'?",
         f"{file}services.a.comand: unknown key; did you mean 'command'?",
         f"{file}services.a.replicas: expected a whole number from 0",
-        f"{file}services.b.type: 'nope' is none of command",
+        f"{file}services.b.type: 'nope' is not one of command",
         f"{file}services.c.stop_timeout: expected a duration",
         f"{file}services.a.depends_on: dependency cycle: a -> c -> a",
     ]:

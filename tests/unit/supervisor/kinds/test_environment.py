@@ -86,8 +86,8 @@ def test_lines(text, expected):
     [
         ("A=1\nnonsense", "line 2: expected NAME=value"),
         ("1A=x", "line 1: expected NAME=value"),
-        ('A="never', "line 1: the quote is never closed"),
-        ("A=\0", "line 1: holds a NUL"),
+        ('A="never', "line 1: the quotation mark is never closed"),
+        ("A=\0", "line 1: contains a NUL"),
     ],
 )
 def test_what_is_no_environment_file(text, problem):
