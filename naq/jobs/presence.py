@@ -205,7 +205,7 @@ HOLDER_TIMEOUT = 0.5
 
 
 class Whereabouts(msgspec.Struct):
-    """Where a job runs: the worker, since when (seconds since the epoch), the how manieth time."""
+    """Where a job runs: the worker, since when (seconds since the epoch), and at which attempt."""
 
     worker: str
     started_at: float | None

@@ -39,7 +39,7 @@ server walks as a whole (research: nats-server ``checkPending`` is O(n))."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One delivery of a job's message: its stream sequence, and the how manieth it is (from 1)."""
+    """One delivery of a job's message: its stream sequence and its number, from 1."""
 
     seq: int
     delivered: int
