@@ -4,5 +4,10 @@
 * ``text`` — what people write: durations, addresses, ``module:function``, templates
 * ``backoff`` — how long to wait before trying again
 * ``local`` — private files and free ports of this machine
+* ``unix`` — who is at the other end of a Unix socket
+* ``http`` — one request, one answer, over h11
+* ``exposition`` — numbers as Prometheus reads them
+* ``exits`` — what an exit code says
+* ``public`` — the names under which pickles know naq's own classes
 * ``version`` — which version this is
 """
