@@ -1,59 +1,68 @@
-"""Which workers there are, and what they do: announced to live, asked for to be true.
+"""Which workers and schedulers there are, and what they do.
 
-Each worker keeps a key in the bucket ``naq_workers``, with a time to live, so one that was killed
-disappears by itself. What a worker runs changes thousands of times a second and is not stored:
-whoever wants a list asks all workers (``naqctl.ping``) and fills in those that answer; one that is
-announced but silent is shown as ``unresponsive``.
+Each of them keeps a key in the bucket ``naq_workers``, with a time to live, so one that was killed
+disappears by itself. What they do changes thousands of times a second and is not stored: it is
+asked for, by core messages.
 
-Questions and commands to workers, by core messages: nothing of it is stored.
+* ``naqctl.ping``: everyone says what it does. One that is announced but silent is shown as
+  ``unresponsive``.
+* ``naqctl.where.<job>``: the worker that holds the job answers.
+* ``naqctl.cancel.<job>``: that worker stops the job, and answers.
 
-``naqctl.where.<job>`` the worker that holds the job answers; ``naqctl.cancel.<job>`` it stops it;
-``naqctl.ping`` every worker says what it does. A job that nobody answers for is not running.
+A job that nobody answers for is not running.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import msgspec
 
-from naq.exceptions import NaqConnectionError
+from naq.base.names import check_queue, new_id
+from naq.exceptions import ConfigurationError, NaqConnectionError
 from naq.jobs.layout import ensure_streams
+from naq.nats.connection import connect
 from naq.nats.jetstream import TTL
+from naq.nats.seam import on_trio
 from naq.nats.streams import Followed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
     from naq.nats.connection import Connection, Message
     from naq.settings import Settings
-    from naq.worker.decide import Run
 
 __all__ = [
     "ANSWER_TIMEOUT",
-    "Control",
+    "Presence",
     "Whereabouts",
     "WorkerInfo",
     "announce",
     "announced",
     "cancel",
-    "keep_announced",
+    "follow_announced",
     "list_all",
     "list_workers",
     "where",
-    "withdraw",
 ]
 
 log = logging.getLogger("naq.worker")
 
 ANSWER_TIMEOUT = 1.0
 """Seconds a worker has to answer; one whose loop user code blocks does not."""
-
+HOLDER_TIMEOUT = 0.5
+"""Seconds the worker that holds a job has to say so."""
+LEAVE_TIMEOUT = 2.0
+"""Seconds for saying that a worker is gone."""
 MAX_LISTED_JOBS = 100
 
 
@@ -83,7 +92,133 @@ class WorkerInfo(msgspec.Struct, kw_only=True):
         return max(0.0, (time.time() if now is None else now) - self.seen_at)
 
 
+class Whereabouts(msgspec.Struct):
+    """Where a job runs.
+
+    ``started_at`` is seconds since the epoch, None if it has not started yet; ``attempt`` counts
+    from 1 and is 0 until then.
+    """
+
+    worker: str
+    started_at: float | None
+    attempt: int
+
+
 _decode = msgspec.json.Decoder(WorkerInfo).decode
+
+
+# ------------------------------------------------------------------ being there
+
+
+class About(Protocol):
+    """Says where a job runs, None if it does not run here; stops it if ``stop``."""
+
+    def __call__(self, job_id: str, *, stop: bool) -> Whereabouts | None:
+        """Look for a job."""
+
+
+class Presence:
+    """What others see of a worker or scheduler: its name, and what it says of itself."""
+
+    def __init__(self, kind: str, name: str | None, settings: Settings) -> None:
+        """Give it a name; nobody is told yet.
+
+        Args:
+            kind: ``worker`` or ``scheduler``.
+            name: unique; None makes one of host, pid and chance.
+            settings: how often it is announced, and for how long.
+
+        Raises:
+            ConfigurationError: the name cannot be used.
+        """
+        self.id = name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[:4]}"
+        check_queue(self.id.replace(".", "-"))
+        self._kind = kind
+        self._settings = settings
+        self._started_at = 0.0
+        self._backend = ""
+
+    def info(
+        self,
+        status: str,
+        *,
+        concurrency: int,
+        running: int,
+        queues: Sequence[str] = (),
+        jobs: Sequence[str] = (),
+    ) -> WorkerInfo:
+        """Return what it is and does right now.
+
+        Raises:
+            ConfigurationError: it has not been started yet.
+        """
+        if not self._backend:
+            raise ConfigurationError(f"{self._kind} {self.id} is not running yet: call run() first")
+        return WorkerInfo(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            status=status,
+            queues=list(queues),
+            concurrency=concurrency,
+            backend=self._backend,
+            started_at=self._started_at,
+            seen_at=time.time(),
+            running=running,
+            jobs=list(jobs[:MAX_LISTED_JOBS]),
+            kind=self._kind,
+        )
+
+    @asynccontextmanager
+    async def started(
+        self, nats_url: str | None, given: Connection | None
+    ) -> AsyncIterator[Connection]:
+        """Begin to run, with a connection for the length of the block.
+
+        Args:
+            nats_url: where to connect to.
+            given: a connection that is open already, instead.
+
+        Raises:
+            NaqConnectionError: no usable server.
+        """
+        self._started_at = time.time()
+        self._backend = "trio" if on_trio() else "asyncio"
+        if given is not None:
+            yield given
+            return
+        name = f"naq {self._kind} {self.id}"
+        async with connect(nats_url, settings=self._settings, name=name) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def serving(
+        self,
+        connection: Connection,
+        info: Callable[[], WorkerInfo],
+        about: About | None = None,
+    ) -> AsyncIterator[TaskGroup]:
+        """Be announced, and answer who asks, for the length of the block.
+
+        Yields a group for tasks that serve it, too; they are cancelled when all else has ended.
+
+        Args:
+            connection: where it is announced.
+            info: says what it is and does right now.
+            about: says where a job runs; None if it runs no jobs.
+        """
+        subject = connection.names.control("ping" if about is None else ">")
+        answers = _Answers(connection, info, about)
+        async with anyio.create_task_group() as services:
+            announcing = partial(_keep_announced, connection, info, self._settings)
+            await services.start(announcing, name=f"naq {self._kind} presence")
+            try:
+                with connection.subscription(subject, answers.on_messages):
+                    yield services
+            finally:
+                with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
+                    await _withdraw(connection, self.id)
+            services.cancel_scope.cancel()
 
 
 async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> None:
@@ -97,14 +232,14 @@ async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> N
     await connection.store(subject, msgspec.json.encode(info), {TTL: str(max(1, int(ttl)))})
 
 
-async def keep_announced(
+async def _keep_announced(  # noqa: ASYNC114
     connection: Connection,
     info: Callable[[], WorkerInfo],
     settings: Settings,
     *,
     task_status: TaskStatus[None],
 ) -> None:
-    """Announce a worker or scheduler, now and then and after each reconnect, until cancelled.
+    """Announce it, now and then and after each reconnect, until cancelled.
 
     After a reconnect, because the bucket is in memory: a restarted server has forgotten everyone.
     """
@@ -128,7 +263,7 @@ async def keep_announced(
                 log.warning("cannot announce this worker: %s", exc)
 
 
-async def withdraw(connection: Connection, worker_id: str) -> None:
+async def _withdraw(connection: Connection, worker_id: str) -> None:
     """Say that a worker is gone; without a link it is forgotten by itself."""
     names = connection.names
     if connection.connected:
@@ -136,6 +271,31 @@ async def withdraw(connection: Connection, worker_id: str) -> None:
             await connection.streams.purge(names.workers_stream, names.presence(worker_id))
         except NaqConnectionError as exc:
             log.debug("cannot withdraw this worker: %s", exc)
+
+
+class _Answers:
+    """Answers questions that concern this worker; all others are for others."""
+
+    def __init__(
+        self, connection: Connection, info: Callable[[], WorkerInfo], about: About | None
+    ) -> None:
+        self._connection = connection
+        self._info = info
+        self._about = about
+
+    def on_messages(self, messages: list[Message]) -> None:
+        for message in messages:
+            _, verb, *target = message.subject.split(".", 2)
+            answer: object = None
+            if verb == "ping":
+                answer = self._info()
+            elif self._about is not None and verb in ("where", "cancel") and target:
+                answer = self._about(target[0], stop=verb == "cancel")
+            if answer is not None and message.reply:
+                self._connection.publish(message.reply, msgspec.json.encode(answer))
+
+
+# ------------------------------------------------------------- who is there
 
 
 async def list_workers(connection: Connection, kind: str = "worker") -> list[WorkerInfo]:
@@ -193,74 +353,11 @@ def follow_announced(connection: Connection) -> Followed[WorkerInfo]:
 
 
 async def announced(connection: Connection) -> dict[str, WorkerInfo]:
-    """Return what workers and schedulers have last announced of themselves, by id; asks none."""
+    """Return what workers and schedulers have last announced, by id; none of them is asked."""
     names = connection.names
     kept = connection.streams.all(names.workers_stream, names.presence(">"))
     infos = [_decode(stored.data) async for stored in kept]
     return {info.id: info for info in infos}
-
-
-HOLDER_TIMEOUT = 0.5
-"""Seconds the worker that holds a job has to say so."""
-
-
-class Whereabouts(msgspec.Struct):
-    """Where a job runs: the worker, since when (seconds since the epoch), and at which attempt."""
-
-    worker: str
-    started_at: float | None
-    attempt: int
-
-
-class _Holding(Protocol):
-    run: Run | None
-    scope: anyio.CancelScope | None
-    cancelled: bool
-    concluded: bool
-    started_at: float | None
-
-
-class _Holder(Protocol):
-    id: str
-
-    def held(self, job_id: str) -> Any:
-        """Return a job it holds."""
-
-    def info(self) -> WorkerInfo:
-        """Return what it does."""
-
-
-class Control:
-    """A worker's ear."""
-
-    def __init__(self, worker: _Holder, connection: Connection) -> None:
-        self._worker = worker
-        self._connection = connection
-
-    def on_messages(self, messages: list[Message]) -> None:
-        """Answer what concerns this worker; everything else is for others."""
-        for message in messages:
-            _, verb, *target = message.subject.split(".", 2)
-            answer: object = None
-            if verb == "ping":
-                answer = self._worker.info()
-            elif verb in ("where", "cancel") and target:
-                answer = self._about(target[0], stop=verb == "cancel")
-            if answer is not None and message.reply:
-                self._connection.publish(message.reply, msgspec.json.encode(answer))
-
-    def _about(self, job_id: str, *, stop: bool) -> Whereabouts | None:
-        held: _Holding | None = self._worker.held(job_id)
-        if held is None:
-            return None
-        if stop:
-            if held.concluded:
-                return None  # too late: it has come to its end
-            held.cancelled = True
-            if held.scope is not None:
-                held.scope.cancel()
-        attempt = held.run.attempt if held.run else 0
-        return Whereabouts(self._worker.id, held.started_at, attempt)
 
 
 async def where(connection: Connection, job_id: str) -> Whereabouts | None:

@@ -29,19 +29,25 @@ import msgspec
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs.inspect import cancel_job, job_info
 from naq.jobs.message import job_envelope
+from naq.nats.jetstream import nak
 from naq.schedules.due import Plan, advanced, plan
 from naq.schedules.records import Records
 from naq.schedules.schedule import ScheduleRecord, ScheduleStatus, run_id
 from naq.schedules.timing import EARLY
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from naq.jobs.codec import Codec
     from naq.jobs.job import JobMessage
     from naq.nats.connection import Connection
 
-__all__ = ["Advance", "run_message"]
+__all__ = ["Advance", "run_message", "settled"]
 
 log = logging.getLogger("naq.scheduler")
+
+AGAIN = nak(1.0)
+"""Have it delivered again in a second."""
 
 
 class Advance:
@@ -216,6 +222,29 @@ class Advance:
         message = run_message(record, due, delay=_jitter(record, due))
         envelope = job_envelope(self._connection.names, self._codec, message, chosen=True)
         await self._connection.streams.put_if(*envelope, expected=0)
+
+
+async def settled(
+    connection: Connection, reply: str, schedule_id: str, step: Callable[[], Awaitable[object]]
+) -> None:
+    """Take a step and settle the message that asked for it; what fails concerns that schedule.
+
+    Args:
+        connection: where the message came from.
+        reply: the message's acknowledgement subject.
+        schedule_id: the schedule.
+        step: does what is due. It may be asked for again.
+    """
+    try:
+        await step()
+    except SerializationError as exc:
+        log.error("schedule %s: its definition cannot be read: %s", schedule_id, exc)  # noqa: TRY400
+        connection.ack(reply)
+    except Exception as exc:
+        log.warning("schedule %s: will be tried again", schedule_id, exc_info=exc)
+        connection.ack(reply, AGAIN)
+    else:
+        connection.ack(reply)
 
 
 def run_message(record: ScheduleRecord, due: float, *, delay: float = 0.0) -> JobMessage:

@@ -5,9 +5,9 @@ and to another if that was killed, and what a tick leads to happens once
 (:mod:`naq.schedules.advance`). What outlives what, from the outside in::
 
     connection
-      services     announces the scheduler
+      services     announce the scheduler
         ticks      what is in hand
-          intake   standing request; ends first when the scheduler stops
+          intake   a standing request; ends first when the scheduler stops
           sweep    looks for what was missed
 """
 
@@ -15,35 +15,27 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import random
-import socket
-import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
-from naq.base.names import check_queue, new_id
 from naq.base.public import public
-from naq.exceptions import (
-    ConfigurationError,
-    SerializationError,
-)
+from naq.exceptions import ConfigurationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
 from naq.jobs.layout import ensure_streams, ensure_ticks
-from naq.jobs.presence import Control, WorkerInfo
-from naq.nats.connection import connect
-from naq.nats.jetstream import TTL, nak
-from naq.nats.seam import on_trio
-from naq.schedules.advance import Advance
+from naq.jobs.presence import Presence, WorkerInfo
+from naq.nats.connection import open_connection
+from naq.nats.jetstream import TTL
+from naq.schedules.advance import Advance, settled
 from naq.schedules.sweep import Sweep
 from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -57,7 +49,6 @@ POLL_INTERVAL = 10.0
 """Seconds between two looks for what was missed."""
 SLOTS = 64
 """Ticks in hand at the same time."""
-AGAIN = nak(1.0)
 LEAVE_TIMEOUT = 5.0
 """Seconds what is in hand gets when the scheduler is stopped."""
 
@@ -98,47 +89,50 @@ class Scheduler:
             raise ConfigurationError(f"poll_interval={poll_interval!r}: must be 1 second or more")
         self.poll_interval = poll_interval
         self.enable_ha = enable_ha
-        self.id = instance_id or f"{socket.gethostname()}-{os.getpid()}-{new_id()[:4]}"
-        check_queue(self.id.replace(".", "-"))
         self.ticks = 0
         """How many ticks were handled here."""
+        self.running = 0
+        """How many ticks are in hand."""
+        self._presence = Presence("scheduler", instance_id, self.settings)
+        self.id = self._presence.id
         self._nats_url = nats_url
         self._given = connection
-        self._connection: Connection
-        self._advance: Advance
+        self._connection: Connection | None = None
+        """While it takes ticks."""
         self._stopping: anyio.Event | None = None
-        self._taking = False
-        self._in_hand = 0
         self._owed = SLOTS
-        self._wanted: anyio.Event
-        self._sweep_now: anyio.Event
-        self._backend = ""
-        self._started_at = 0.0
-
-    @property
-    def running(self) -> int:
-        """How many ticks are in hand."""
-        return self._in_hand
+        """Ticks that are to be asked for."""
+        self._changed = anyio.Event()
+        """Set when more are owed, or fewer are in hand."""
 
     @property
     def connected(self) -> bool:
         """Whether it is connected to the server."""
-        return self._taking and self._connection.connected
+        return self._connection is not None and self._connection.connected
 
     def unready(self) -> str | None:
         """Return why it takes no ticks; None if it does."""
         if self._stopping is not None and self._stopping.is_set():
             return "stopping"
-        if not self._taking:
+        if self._connection is None:
             return "starting"
         return None if self.connected else "no link to the server"
+
+    def info(self) -> WorkerInfo:
+        """Return what this scheduler is and what it is doing right now.
+
+        Raises:
+            ConfigurationError: it has not been started yet.
+        """
+        status = "busy" if self.running else "idle"
+        return self._presence.info(status, concurrency=SLOTS, running=self.running)
 
     def stop(self) -> None:
         """Take no more ticks, finish those in hand, and end."""
         if self._stopping is not None:
             self._stopping.set()
 
-    async def run(  # noqa: ASYNC128 - _serve reports readiness
+    async def run(  # noqa: ASYNC128 - _work reports readiness
         self, *, task_status: TaskStatus[Scheduler] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Take ticks until stopped; ready (``task_status``) once the first are requested.
@@ -146,55 +140,42 @@ class Scheduler:
         Raises:
             NaqConnectionError: there is no usable server at the start.
         """
-        self._stopping, self._wanted, self._sweep_now = anyio.Event(), anyio.Event(), anyio.Event()
-        self._started_at = time.time()
-        self._backend = "trio" if on_trio() else "asyncio"
-        if self._given is not None:
-            await self._serve(self._given, task_status)
-            return
-        name = f"naq scheduler {self.id}"
-        async with connect(self._nats_url, settings=self.settings, name=name) as connection:
-            await self._serve(connection, task_status)
-
-    async def _serve(  # noqa: ASYNC128
-        self, connection: Connection, task_status: TaskStatus[Scheduler]
-    ) -> None:
-        assert self._stopping is not None
-        self._connection = connection
-        self._advance = Advance(connection, Codec.from_settings(self.settings))
-        await ensure_streams(connection)
-        await ensure_ticks(connection)
-        async with anyio.create_task_group() as services:
-            announce = partial(presence.keep_announced, connection, self.info, self.settings)
-            await services.start(announce, name="naq scheduler presence")
-            control = Control(self, connection)
-            with (
-                connection.subscription(connection.names.control("ping"), control.on_messages),
-                connection.link_listener(self._on_link),
+        self._stopping = stopping = anyio.Event()
+        self._owed, self._changed = SLOTS, anyio.Event()
+        async with self._presence.started(self._nats_url, self._given) as connection:
+            await ensure_streams(connection)
+            await ensure_ticks(connection)
+            async with (
+                self._presence.serving(connection, self.info),
+                anyio.create_task_group() as ticks,
             ):
-                async with anyio.create_task_group() as ticks:
-                    await self._work(ticks, task_status)
-            with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
-                await presence.withdraw(connection, self.id)
-            services.cancel_scope.cancel()
+                await self._work(connection, ticks, stopping, task_status)
 
-    async def _work(self, ticks: TaskGroup, task_status: TaskStatus[Scheduler]) -> None:
-        assert self._stopping is not None
-        names = self._connection.names
-        pull = self._connection.pull(
+    async def _work(
+        self,
+        connection: Connection,
+        ticks: TaskGroup,
+        stopping: anyio.Event,
+        task_status: TaskStatus[Scheduler],
+    ) -> None:
+        names = connection.names
+        advance = Advance(connection, Codec.from_settings(self.settings))
+        tick = partial(self._tick, connection, advance)
+        pull = connection.pull(
             names.jobs_stream,
             names.ticks_consumer,
-            on_jobs=partial(self._on_ticks, ticks),
+            on_jobs=partial(self._on_ticks, ticks, tick),
             on_lost=self._on_lost,
         )
+        sweep = partial(self._sweep_forever, connection, Sweep(connection, advance))
         try:
             async with anyio.create_task_group() as intake:
                 intake.start_soon(self._ask, pull.request, name="naq scheduler intake")
-                intake.start_soon(self._sweep_forever, name="naq scheduler sweep")
-                self._taking = True
+                intake.start_soon(sweep, name="naq scheduler sweep")
+                self._connection = connection
                 task_status.started(self)
                 log.info("scheduler %s takes ticks", self.id)
-                await self._stopping.wait()
+                await stopping.wait()
                 intake.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
@@ -204,14 +185,19 @@ class Scheduler:
 
     # ----------------------------------------------------------------- ticks
 
-    def _on_ticks(self, ticks: TaskGroup, messages: list[Message]) -> None:
-        self._in_hand += len(messages)
+    def _on_ticks(
+        self,
+        ticks: TaskGroup,
+        tick: Callable[[Message], Coroutine[Any, Any, None]],
+        messages: list[Message],
+    ) -> None:
+        self.running += len(messages)
         for message in messages:
-            ticks.start_soon(self._tick, message, name=f"naq tick {message.subject}")
+            ticks.start_soon(tick, message, name=f"naq tick {message.subject}")
 
     def _on_lost(self, lost: int) -> None:
         self._owed += lost
-        self._wanted.set()
+        self._changed.set()
 
     async def _ask(self, request: Callable[[int], None]) -> None:
         """Keep as many ticks asked for as there are slots."""
@@ -219,91 +205,63 @@ class Scheduler:
             if self._owed:
                 owed, self._owed = self._owed, 0
                 request(owed)
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
+            await self._changed.wait()
+            self._changed = anyio.Event()
             await anyio.lowlevel.checkpoint()
 
-    async def _tick(self, message: Message) -> None:
-        """Do what is due of one schedule; an error in here concerns this schedule alone."""
+    async def _tick(self, connection: Connection, advance: Advance, message: Message) -> None:
+        """Do what is due of one schedule."""
         schedule_id = message.subject.rpartition(".")[2]
         try:
-            await self._advance.tick(schedule_id)
-        except SerializationError as exc:
-            log.error("schedule %s: its definition cannot be read: %s", schedule_id, exc)  # noqa: TRY400
-            self._connection.ack(message.reply)
-        except Exception as exc:
-            log.warning("schedule %s: will be tried again", schedule_id, exc_info=exc)
-            self._connection.ack(message.reply, AGAIN)
-        else:
-            self._connection.ack(message.reply)
+            step = partial(advance.tick, schedule_id)
+            await settled(connection, message.reply, schedule_id, step)
         finally:
             self.ticks += 1
-            self._in_hand -= 1
+            self.running -= 1
             self._owed += 1
-            self._wanted.set()
+            self._changed.set()
 
     async def _until_idle(self) -> None:
-        while self._in_hand:
-            await self._wanted.wait()
-            self._wanted = anyio.Event()
+        while self.running:
+            await self._changed.wait()
+            self._changed = anyio.Event()
 
     # ----------------------------------------------------------------- sweep
 
-    def _on_link(self, up: bool) -> None:
-        if up:
-            self._sweep_now.set()
-
-    async def _sweep_forever(self) -> None:
+    async def _sweep_forever(self, connection: Connection, sweep: Sweep) -> None:
         """Look for what was missed: at the start, every ``poll_interval``, and after a reconnect.
 
         A server that is back may have missed what was due, and everybody notices at once: so each
         waits for a moment of its own.
         """
-        sweep = Sweep(self._connection, self._advance)
-        asked = True
-        while True:
-            try:
-                if asked or await self._is_our_turn():
-                    await sweep.run()
-            except Exception as exc:  # noqa: BLE001 - the next look may be luckier
-                log.warning("cannot look for missed runs: %s", exc)
-            asked = False
-            with anyio.move_on_after(self.poll_interval):
-                await self._sweep_now.wait()
-                asked = True
-            if asked:
-                self._sweep_now = anyio.Event()
-                await anyio.sleep(random.uniform(0.0, 1.0))  # noqa: S311
+        back = anyio.Event()
 
-    async def _is_our_turn(self) -> bool:
+        def on_link(up: bool) -> None:
+            if up:
+                back.set()
+
+        asked = True
+        with connection.link_listener(on_link):
+            while True:
+                try:
+                    if asked or await self._is_our_turn(connection):
+                        await sweep.run()
+                except Exception as exc:  # noqa: BLE001 - the next look may be luckier
+                    log.warning("cannot look for missed runs: %s", exc)
+                with anyio.move_on_after(self.poll_interval):
+                    await back.wait()
+                asked = back.is_set()
+                if asked:
+                    back = anyio.Event()
+                    await anyio.sleep(random.uniform(0.0, 1.0))  # noqa: S311
+
+    async def _is_our_turn(self, connection: Connection) -> bool:
         """Whether no other scheduler has looked in this interval."""
         if not self.enable_ha:
             return True
-        names = self._connection.names
         headers = {TTL: str(max(1, int(self.poll_interval)))}
-        lock, owner = names.lock("sweep"), self.id.encode()
-        return await self._connection.streams.put_if(lock, owner, headers, expected=0) is not None
-
-    # -------------------------------------------------------------- services
-
-    def info(self) -> WorkerInfo:
-        """Return what this scheduler is and what it is doing right now."""
-        return WorkerInfo(
-            id=self.id,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            status="busy" if self._in_hand else "idle",
-            queues=[],
-            concurrency=SLOTS,
-            backend=self._backend,
-            started_at=self._started_at,
-            seen_at=time.time(),
-            running=self._in_hand,
-            kind="scheduler",
-        )
-
-    def held(self, job_id: str) -> None:
-        """Return a job it holds: none, ever."""
+        lock, owner = connection.names.lock("sweep"), self.id.encode()
+        return await connection.streams.put_if(lock, owner, headers, expected=0) is not None
 
     @staticmethod
     async def list_schedulers(nats_url: str | None = None) -> list[WorkerInfo]:
@@ -312,5 +270,5 @@ class Scheduler:
         Raises:
             NaqConnectionError: the server cannot be reached.
         """
-        async with connect(nats_url) as connection:
+        async with open_connection(nats_url) as connection:
             return await presence.list_workers(connection, "scheduler")

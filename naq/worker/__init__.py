@@ -1,0 +1,13 @@
+"""What runs jobs: one worker, from the first request to the last acknowledgement.
+
+* ``worker`` — a worker's life, from its start until it is drained; :class:`naq.Worker`
+* ``intake`` — how jobs come: standing requests, planned by demand
+* ``handler`` — one job from its delivery until its function has returned
+* ``slots`` — a few long-lived tasks that run one job after another
+* ``execute`` — one job becomes an outcome; the only place that calls user code
+* ``conclude`` — the end of a job: settled, counted, logged and let go of
+* ``settle`` — an outcome becomes stores and one settlement; their order is the delivery guarantee
+* ``decide`` — what a delivery and a failure lead to; pure
+* ``held`` — a job in a worker's hands, and which job a log record is about
+* ``monitor`` — ``/healthz``, ``/readyz`` and ``/metrics`` of a worker or scheduler
+"""

@@ -4,8 +4,8 @@ A worker learns two numbers with each message: its sequence in the stream and ho
 delivered. From a job's record (None on a first delivery) and these, :func:`on_delivery` says
 whether to run it and how the attempts count:
 
-* The record names the delivery it was written for. Deliveries of the same message after that one,
-  other than this, ended without a word: their worker was killed or cut off. Those are *crashes*.
+* The record names the delivery it was written for. Deliveries of the same message between that one
+  and this ended without a word: their worker was killed or cut off. Those are *crashes*.
 * A retry by schedule is a new message with a new sequence, delivered for the first time.
 * Failures, crashes and hand-overs by a draining worker are all *attempts*, but only failures count
   against ``max_retries``, and only crashes against the crash limit. A deploy costs a job nothing.
@@ -25,7 +25,7 @@ from naq.jobs.job import Attempt, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from naq.jobs.job import JobMessage, JobRecord
+    from naq.jobs.job import Failure, JobMessage, JobRecord
 
 __all__ = ["Bury", "Delivery", "Retry", "Run", "Skip", "history", "on_delivery", "on_failure"]
 
@@ -57,17 +57,18 @@ FIRST = Run(attempt=1, failures=0, crashes=0)
 
 
 class Skip(msgspec.Struct, frozen=True):
-    """Do not run it, only ack: it has come to its end already."""
+    """Do not run it: it has come to its end already, or its time is over."""
 
     status: JobStatus
 
 
 class Bury(msgspec.Struct, frozen=True):
-    """Make it a dead letter, for this reason."""
+    """Make it a dead letter, for this reason; ``failure`` is the error it came to, if any."""
 
     reason: str
     attempts: int
     crashes: int = 0
+    failure: Failure | None = None
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -113,6 +114,7 @@ def on_failure(
     failures: int,
     raised: Iterable[str],
     retryable: bool = True,
+    short_delay: float = SHORT_DELAY,
     uniform: Callable[[float, float], float] | None = None,
 ) -> Retry | Bury:
     """Decide what a failed attempt leads to.
@@ -122,6 +124,7 @@ def on_failure(
         failures: failed attempts including this one.
         raised: names of the exception's class and its bases, as ``module:qualname``.
         retryable: False when another attempt cannot help, whatever the policy says.
+        short_delay: seconds up to which it waits in the consumer.
         uniform: source of randomness for the jitter.
     """
     if not retryable:
@@ -141,7 +144,7 @@ def on_failure(
         jitter=job.retry_jitter,
         **more,
     )
-    return Retry(delay, scheduled=delay > SHORT_DELAY)
+    return Retry(delay, scheduled=delay > short_delay)
 
 
 def _matches(listed: Iterable[str], raised: frozenset[str]) -> bool:
@@ -157,8 +160,8 @@ def history(
 
     Args:
         record: what was known when the job was taken.
-        attempts: how many there were, with this one.
-        crashes: how many of all these ended without a word.
+        attempts: how many there were, including this one.
+        crashes: how many of these ended without a word.
         failed: this attempt, if it has failed.
     """
     before, known, first = (

@@ -172,19 +172,25 @@ def _cancelled_from_outside() -> bool:
 class Threads:
     """The threads of one worker."""
 
-    def __init__(self, tasks: TaskGroup, limit: int) -> None:
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        limit: int,
+        *,
+        left: Callable[[], None],
+        returned: Callable[[], None],
+    ) -> None:
         """Make room for ``limit`` threads.
 
         Args:
             tasks: who waits for the threads; outlives the jobs, is cancelled at the very end.
             limit: how many there may be.
+            left: called when a job ends without its thread.
+            returned: called when such a thread has returned after all.
         """
-        self.left: Callable[[], None] = _nothing
-        """Called when a job ends without its thread."""
-        self.returned: Callable[[], None] = _nothing
-        """Called when such a thread has returned after all."""
-        self.limit = limit
         self._tasks = tasks
+        self._left = left
+        self._returned = returned
         self._limiter = anyio.CapacityLimiter(limit)
 
     async def run(self, function: Callable[[], Any]) -> Any:
@@ -196,7 +202,7 @@ class Threads:
         finally:
             if not call.ended.is_set():
                 call.left = True
-                self.left()
+                self._left()
         if call.error is not None:
             raise call.error
         return call.value
@@ -210,11 +216,7 @@ class Threads:
             call.error = exc
         call.ended.set()
         if call.left:
-            self.returned()
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
+            self._returned()
 
 
 class _ThreadCall:

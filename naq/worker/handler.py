@@ -1,10 +1,10 @@
-"""One job in a worker's hands, from delivery to settlement.
+"""One job in a worker's hands, from its delivery until its function has returned.
 
-``take`` -> a runner -> ``run``: admit (decode, read its record if it may have one, decide),
-execute, conclude. A job that completes at once takes the short way: no task of its own, no wait;
-its outcome is stored while the runner is on the next job. Everything rarer is concluded in a task.
+``take`` gives it to a slot, and the slot calls ``run``: admit (decode it, read its record if it may
+have one, decide), execute, and leave the rest to :mod:`naq.worker.conclude`.
 
-What the server has fired of a schedule, in a worker's hands: it makes a job of it.
+What the server has fired of a plain schedule is delivered the same way. It needs no slot: a job is
+made of it.
 """
 
 from __future__ import annotations
@@ -19,35 +19,30 @@ import anyio
 from naq.base.names import ATTEMPT, CHECK, FIRE_MARK
 from naq.exceptions import SerializationError
 from naq.jobs.job import Failure, JobMessage, JobStatus
-from naq.nats.connection import PubAck
-from naq.nats.jetstream import nak
+from naq.nats.connection import use_connection
 from naq.nats.pull import stored_at
-from naq.queue.tally import DONE, FAILED, RETRIED
 from naq.queue.tracing import tracing
-from naq.schedules.advance import Advance
+from naq.schedules.advance import Advance, settled
 from naq.schedules.records import revision
-from naq.worker.decide import FIRST, Bury, Run, Skip, on_delivery
-from naq.worker.execute import execute
-from naq.worker.held import Held, about, log_failure
+from naq.worker.decide import Bury, Run, Skip, on_delivery
+from naq.worker.execute import Threads, execute
+from naq.worker.held import Held, Running, about
+from naq.worker.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
 
     from naq.jobs.codec import Codec
     from naq.jobs.results import Results
     from naq.nats.connection import Connection, Message
-    from naq.queue.tally import Tally
     from naq.queue.tracing import AttemptSpan
+    from naq.worker.conclude import Conclusions
     from naq.worker.decide import Delivery
-    from naq.worker.execute import Outcome, Threads
-    from naq.worker.settle import Settler
-    from naq.worker.slots import Runners
+    from naq.worker.execute import Outcome
 
-    Decision = Run | Skip | Bury
-
-__all__ = ["Firing", "Handler"]
+__all__ = ["HOLD", "Handler"]
 
 log = logging.getLogger("naq.worker")
 
@@ -56,59 +51,66 @@ HOLD = 0.25
 SHORT = 0.005
 """Seconds up to which jobs are called short, on average (a tenth of the weight to each new one)."""
 
-_COUNTED = {JobStatus.COMPLETED: DONE, JobStatus.FAILED: FAILED, JobStatus.RETRYING: RETRIED}
-
 
 class Handler:
-    """What a worker does with jobs; ``held`` is all it was given and has not settled."""
+    """What a worker does with the jobs it is given."""
 
     def __init__(
         self,
         connection: Connection,
-        tasks: TaskGroup,
+        jobs: TaskGroup,
+        services: TaskGroup,
         *,
         codec: Codec,
         results: Results,
-        settler: Settler,
-        threads: Threads,
-        tally: Tally,
+        conclusions: Conclusions,
+        concurrency: int,
         crash_limit: int,
-        changed: Callable[[], None],
+        hold: float,
+        freed: Callable[[], None],
     ) -> None:
         """Make a handler.
 
         Args:
-            connection: where records are read.
-            tasks: where conclusions that take longer live.
+            connection: where jobs come from.
+            jobs: where slots live.
+            services: where threads are waited for; outlives the jobs.
             codec: what may be decoded here.
             results: where records are.
-            settler: where outcomes go.
-            threads: where sync functions run.
-            tally: counts what becomes of jobs.
+            conclusions: bring jobs to their end.
+            concurrency: how many jobs run at the same time.
             crash_limit: how many workers a job may take down.
-            changed: called when a job was settled.
+            hold: seconds a job waits for a slot before it is handed back.
+            freed: called when there may be room for more jobs.
         """
-        self.held: dict[str, Held] = {}
-        self.concluding = 0
-        """Jobs that have run and whose outcome is not stored yet."""
         self.processed = 0
+        """Jobs whose function has returned or raised."""
         self.draining = False
-        self.runners: Runners[Held]
         self._connection = connection
-        self._tasks = tasks
+        self._tasks = jobs
         self._codec = codec
         self._results = results
-        self._settler = settler
-        self._threads = threads
-        self._tally = tally
+        self._conclusions = conclusions
+        self._concurrency = concurrency
         self._crash_limit = crash_limit
-        self._changed = changed
+        self._hold = hold
+        self._slots = Slots[Held](
+            jobs,
+            concurrency,
+            run=self.run,
+            interrupted=conclusions.interrupted,
+            freed=freed,
+            prepare=partial(use_connection, connection),
+        )
+        self._threads = Threads(
+            services, concurrency, left=self._slots.block, returned=self._slots.unblock
+        )
+        self._advance = Advance(connection, codec)
         self._tracing = tracing()
-        self._conclusions: set[anyio.CancelScope] = set()
-        self._firing = Firing(connection, codec, self._conclusions)
         self._crowded = anyio.Event()
-        self._quiet = anyio.Event()
         self._usual_duration = SHORT
+
+    # ----------------------------------------------------------------- taking
 
     def take(self, queue: str, message: Message, delivery: Delivery) -> None:
         """Accept a job from the server."""
@@ -116,105 +118,124 @@ class Handler:
         if job_id.endswith(FIRE_MARK):
             schedule_id = job_id.removesuffix(FIRE_MARK)
             name = f"naq fire {schedule_id}"
-            self._tasks.start_soon(self._firing.take, schedule_id, message, delivery, name=name)
+            self._tasks.start_soon(self._fire, schedule_id, message, delivery, name=name)
             return
-        held = self.held.get(job_id)
+        held = self._conclusions.held.get(job_id)
         if held is not None:
             # The lease ran out while the link was down, or the server forgot the delivery when
             # it was killed. We still have it: settle it by its newest name.
             held.reply, held.delivery = message.reply, delivery
             return
-        self.held[job_id] = held = Held(job_id, queue, message, delivery)
-        if self.runners.free <= 0:
+        held = Held(
+            job_id,
+            queue,
+            message.data,
+            message.headers or {},
+            message.reply,
+            delivery,
+            time.monotonic(),
+        )
+        self._conclusions.held[job_id] = held
+        if self._slots.free <= 0:
             self._crowded.set()
-        self.runners.submit(held)
+        self._slots.submit(held)
+
+    def room(self) -> int:
+        """Return how many jobs there is room for.
+
+        When jobs are short, twice as many more as there are slots: a request takes as long as many
+        short jobs, and the slots would be empty meanwhile. Fewer while outcomes cannot be stored.
+        """
+        ahead = 2 * self._concurrency if self._usual_duration < SHORT else 0
+        return self._slots.free + ahead - self._conclusions.excess
 
     async def hand_back_late(self) -> None:
         """Hand back jobs that have waited for a slot for too long, until cancelled."""
-        waiting = self.runners.waiting
+        waiting = self._slots.waiting
         while True:
             await self._crowded.wait()
             self._crowded = anyio.Event()
             while waiting:
-                left = waiting[0].arrived_at + HOLD - time.monotonic()
+                left = waiting[0].arrived_at + self._hold - time.monotonic()
                 if left > 0:
                     await anyio.sleep(left)
                     continue
-                self._conclude_later(waiting.popleft(), None)
+                self._conclusions.hand_back(waiting.popleft())
 
     def hand_back_waiting(self) -> None:
         """Hand back jobs that wait for a slot, so that other workers run them now."""
-        waiting = self.runners.waiting
+        waiting = self._slots.waiting
         while waiting:
-            self._conclude_later(waiting.popleft(), None)
+            self._conclusions.hand_back(waiting.popleft())
 
-    @property
-    def ahead(self) -> int:
-        """How many jobs to ask for beyond the free slots: twice as many, when jobs are short.
+    async def _fire(self, schedule_id: str, message: Message, delivery: Delivery) -> None:
+        """Make a job of what the server has fired of a schedule."""
 
-        A request takes as long as many short jobs, and the slots would be empty meanwhile.
-        """
-        return 2 * self._threads.limit if self._usual_duration < SHORT else 0
+        def fire() -> Awaitable[None]:
+            return self._advance.fire(
+                schedule_id,
+                stored_at(message.reply),
+                revision(message.headers),
+                again=delivery.delivered > 1,
+            )
+
+        with self._conclusions.shielded():
+            await settled(self._connection, message.reply, schedule_id, fire)
 
     # ---------------------------------------------------------------- running
 
     async def run(self, held: Held) -> None:
         """Run one job in a slot; cancelled through its scope."""
         try:
-            decision = await self._admit(held)
-            if not isinstance(decision, Run):
-                self._conclude_later(held, decision)
+            admitted = await self._admit(held)
+            if admitted is None:
+                self._conclusions.hand_back(held)
                 return
-            held.run = decision
-            held.started_at = time.time()
-            assert held.job is not None
+            if not isinstance(admitted, Running):
+                self._conclusions.turn_away(held, admitted)
+                return
+            held.running = running = admitted
+            job, attempt = running.job, running.run.attempt
             if self._tracing is not None:
-                held.span = self._tracing.attempt(held.job, decision.attempt, held.headers)
-            if held.span is None:
-                outcome = await execute(
-                    held.job, decision.attempt, codec=self._codec, threads=self._threads
-                )
+                running.span = self._tracing.attempt(job, attempt, held.headers)
+            if running.span is None:
+                outcome = await execute(job, attempt, codec=self._codec, threads=self._threads)
             else:
-                outcome = await self._execute_traced(held.span, held.job, decision)
+                outcome = await self._execute_traced(running.span, job, attempt)
         except Exception as exc:  # noqa: BLE001 - one job is isolated
-            self._give_up(held, exc)
+            self._conclusions.give_up(held, exc)
             return
-        held.concluded = True
         self.processed += 1
         took = outcome.finished_at - outcome.started_at
         self._usual_duration += (took - self._usual_duration) * 0.1
-        if outcome.failure is not None:
-            self._conclude_later(held, outcome)
-            return
-        self.concluding += 1
-        self._settler.complete_soon(held, outcome, partial(self._answered, held, outcome))
+        self._conclusions.complete(held, running, outcome)
 
-    async def _execute_traced(self, span: AttemptSpan, job: JobMessage, run: Run) -> Outcome:
+    async def _execute_traced(self, span: AttemptSpan, job: JobMessage, attempt: int) -> Outcome:
         with span:
-            outcome = await execute(job, run.attempt, codec=self._codec, threads=self._threads)
+            outcome = await execute(job, attempt, codec=self._codec, threads=self._threads)
             span.failure = outcome.failure
         return outcome
 
-    async def interrupted(self, held: Held) -> None:
-        """Conclude a job that was cancelled: by someone, or by a worker that stops."""
-        await self._conclude(held, None)
-
-    async def _admit(self, held: Held) -> Decision | None:
+    async def _admit(self, held: Held) -> Running | Skip | Bury | None:
         """Decide whether to run a job; None to hand it back."""
         try:
             held.job = job = self._decoded(held)
         except SerializationError as exc:
-            held.problem = Failure("naq.exceptions.SerializationError", str(exc))
-            return Bury(f"cannot be decoded: {exc}", held.delivery.delivered)
+            failure = Failure("naq.exceptions.SerializationError", str(exc))
+            reason = f"cannot be decoded: {exc}"
+            return Bury(reason, held.delivery.delivered, failure=failure)
         headers = held.headers
         if held.delivery.delivered > 1 or ATTEMPT in headers or CHECK in headers:
             await self._read_record(held)
         if held.cancelled or self.draining:
             return None
         decision = on_delivery(held.record, held.delivery, crash_limit=self._crash_limit)
-        if job.expires_at is None or not isinstance(decision, Run) or decision.attempt > 1:
+        if not isinstance(decision, Run):
             return decision
-        return Skip(JobStatus.EXPIRED) if time.time() > job.expires_at else FIRST
+        now = time.time()
+        if job.expires_at is not None and decision.attempt == 1 and now > job.expires_at:
+            return Skip(JobStatus.EXPIRED)
+        return Running(job, decision, now)
 
     def _decoded(self, held: Held) -> JobMessage:
         job = self._codec.open(JobMessage, held.body, held.headers)
@@ -233,161 +254,3 @@ class Handler:
             names = self._connection.names
             stored = await self._connection.streams.get(names.results_stream, names.result(held.id))
             held.expected = stored.seq if stored else 0
-
-    # ------------------------------------------------------------- concluding
-
-    def _answered(self, held: Held, outcome: Outcome, answer: PubAck | Exception) -> None:
-        """The short way's end: the value is stored, or it takes longer."""
-        self.concluding -= 1
-        if isinstance(answer, PubAck):
-            self._settler.ack(held)
-            self._count(held, outcome, DONE)
-            self._release(held, JobStatus.COMPLETED)
-        else:
-            self._conclude_later(held, outcome)
-
-    def _conclude_later(self, held: Held, what: Outcome | Decision | None) -> None:
-        self._tasks.start_soon(self._conclude, held, what, name=f"naq conclude {held.id}")
-
-    async def _conclude(self, held: Held, what: Outcome | Decision | None) -> None:
-        """Store what became of a job and settle it; an error in here concerns this job alone.
-
-        A worker that is cancelled still does this; :meth:`abandon` ends it.
-        """
-        self.concluding += 1
-        with about(held), anyio.CancelScope(shield=True) as scope:
-            self._conclusions.add(scope)
-            try:
-                status = await self._settle(held, what)
-            except Exception as exc:  # noqa: BLE001 - one job is isolated
-                self._give_up(held, exc)
-            else:
-                self._release(held, status)
-            finally:
-                self._conclusions.discard(scope)
-                self.concluding -= 1
-
-    async def interrupt(self) -> None:
-        """Cancel what still runs; each job hands itself back. Returns when all have."""
-        running = [held for held in self.held.values() if not held.concluded]
-        if running:
-            log.warning("handing back %d unfinished jobs", len(running))
-        for held in running:
-            if held.scope is not None:
-                held.scope.cancel()
-        await self.until_quiet()
-
-    async def until_quiet(self) -> None:
-        """Wait until no job is held."""
-        while self.held:
-            if self._quiet.is_set():
-                self._quiet = anyio.Event()
-            await self._quiet.wait()
-
-    def abandon(self) -> None:
-        """Conclude nothing more: what is not settled by now is delivered again in its time."""
-        for held in self.held.values():
-            if held.span is not None:
-                held.span.end(None)
-        for scope in list(self._conclusions):
-            scope.cancel()
-
-    async def _settle(self, held: Held, what: Outcome | Decision | None) -> JobStatus:
-        """Settle a job; return what it is now."""
-        settler = self._settler
-        match what:
-            case None if held.cancelled:
-                held.concluded = True
-                await settler.end(held, JobStatus.CANCELLED)
-                log.info("job %s cancelled", held.id)
-                return JobStatus.CANCELLED
-            case None:
-                held.concluded = True
-                await settler.hand_back(held)
-                return JobStatus.PENDING
-            case Skip(status=status):
-                if status is JobStatus.EXPIRED and held.record is None:
-                    await settler.end(held, JobStatus.EXPIRED)
-                    log.info("job %s expired before it was started", held.id)
-                else:
-                    settler.ack(held)
-                return status
-            case Bury():
-                await settler.bury(held, what, held.problem)
-                self._tally.buried(held.queue)
-                log.error("job %s: dead letter: %s", held.id, what.reason)
-                return JobStatus.FAILED
-            case Run():
-                raise AssertionError("a job to run is not to settle")
-            case _:
-                status = await settler.settle(held, what)
-                self._count(held, what, _COUNTED[status])
-                log_failure(held, what, status)
-                return status
-
-    def _count(self, held: Held, outcome: Outcome, how: int) -> None:
-        job, run = held.job, held.run
-        assert job is not None
-        assert run is not None
-        began = outcome.started_at
-        waited = began - (job.due_at or job.enqueued_at) if run.attempt == 1 else None
-        self._tally.ran(held.queue, how, outcome.finished_at - began, waited)
-
-    def _give_up(self, held: Held, exc: Exception) -> None:
-        with about(held):
-            log.error("job %s: not settled, it will be delivered again", held.id, exc_info=exc)
-        self._release(held, None)
-
-    def _release(self, held: Held, status: JobStatus | None) -> None:
-        if held.span is not None:
-            held.span.end(status)
-        if self.held.get(held.id) is held:
-            del self.held[held.id]
-        if not self.held:
-            self._quiet.set()
-        self._changed()
-
-
-AGAIN = nak(1.0)
-"""Have it delivered again in a second."""
-
-
-class Firing:
-    """Takes firings; that needs no slot."""
-
-    def __init__(
-        self, connection: Connection, codec: Codec, conclusions: set[anyio.CancelScope]
-    ) -> None:
-        """Prepare to take firings.
-
-        Args:
-            connection: where they come from.
-            codec: what may be decoded here.
-            conclusions: scopes of what a worker that is cancelled still does.
-        """
-        self._connection = connection
-        self._advance = Advance(connection, codec)
-        self._conclusions = conclusions
-
-    async def take(self, schedule_id: str, message: Message, delivery: Delivery) -> None:
-        """Make a job of a firing and settle it; an error in here concerns this schedule alone."""
-        reply = message.reply
-        with anyio.CancelScope(shield=True) as scope:
-            self._conclusions.add(scope)
-            try:
-                await self._advance.fire(
-                    schedule_id,
-                    stored_at(reply),
-                    revision(message.headers),
-                    again=delivery.delivered > 1,
-                )
-            except SerializationError as exc:
-                log.error("schedule %s: its definition cannot be read: %s", schedule_id, exc)  # noqa: TRY400
-                self._connection.ack(reply)
-            except Exception as exc:
-                log.warning("schedule %s: will be tried again", schedule_id, exc_info=exc)
-                self._connection.ack(reply, AGAIN)
-            else:
-                self._connection.ack(reply)
-            finally:
-                self._conclusions.discard(scope)

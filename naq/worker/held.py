@@ -1,20 +1,19 @@
-"""A job in the log: which one a record is about, and what is said of one that failed.
+"""A job in a worker's hands, and which job a log record is about.
 
-Nothing is bound when a job starts. Whoever writes the log asks :func:`job_fields` when a record is
-emitted, so a job that logs nothing pays nothing, and no user code can unbind it
+Nothing is bound to the log when a job starts. Whoever writes the log asks :func:`job_fields` when a
+record is emitted, so a job that logs nothing pays nothing, and no user code can unbind it
 (``structlog.contextvars.clear_contextvars``). It knows two situations: code of the job itself, and
-naq's own handling of it before and after (:func:`about`).
-
-A job in a worker's hands: the message, what is known of it, and what is being done with it.
+naq's own handling of the job before and after (:func:`about`).
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from naq.jobs.job import JobStatus, current_job
 
@@ -23,23 +22,89 @@ if TYPE_CHECKING:
 
     import anyio
 
-    from naq.jobs.job import Failure, JobMessage, JobRecord
-    from naq.nats.connection import Message
+    from naq.jobs.job import JobMessage, JobRecord
     from naq.queue.tracing import AttemptSpan
     from naq.worker.decide import Delivery, Run
     from naq.worker.execute import Outcome
 
-
-__all__ = ["Held", "about", "job_fields", "log_failure"]
+__all__ = ["Held", "Running", "about", "job_fields", "log_failure"]
 
 log = logging.getLogger("naq.worker")
+
+
+class Running(msgspec.Struct, eq=False):
+    """An attempt that has been decided upon: what runs, how it counts, and since when.
+
+    ``started_at`` is seconds since the epoch; ``span`` is there if traces are made.
+    """
+
+    job: JobMessage
+    run: Run
+    started_at: float
+    span: AttemptSpan | None = None
+
+    def end_span(self, status: JobStatus | None) -> None:
+        """End the span, if there is one: the attempt is settled, or (None) will not be."""
+        if self.span is not None:
+            self.span.end(status)
+
+
+class Held(msgspec.Struct, eq=False):
+    """A job a worker was given and has not settled.
+
+    Attributes:
+        id: the job's.
+        queue: where it came from.
+        body: its message, not decoded.
+        headers: those of the message.
+        reply: what it is settled by. This and ``delivery`` change when the server delivers it
+            again while it is held.
+        delivery: which delivery it is.
+        arrived_at: seconds of the monotonic clock.
+        job: the decoded message; None until then, and if it cannot be decoded.
+        record: what was known of it when it was taken.
+        expected: that record's sequence in the stream, 0 if there was none.
+        running: from when it runs.
+        scope: while it runs, to cancel it.
+        cancelled: whether somebody has cancelled it.
+        concluded: whether its outcome is known.
+    """
+
+    id: str
+    queue: str
+    body: bytes
+    headers: dict[str, str]
+    reply: str
+    delivery: Delivery
+    arrived_at: float
+    job: JobMessage | None = None
+    record: JobRecord | None = None
+    expected: int = 0
+    running: Running | None = None
+    scope: anyio.CancelScope | None = None
+    cancelled: bool = False
+    concluded: bool = False
+
+    def cancel(self) -> bool:
+        """Stop it, now or as soon as it would start; False if its outcome is known already."""
+        if self.concluded:
+            return False
+        self.cancelled = True
+        self.interrupt()
+        return True
+
+    def interrupt(self) -> None:
+        """Stop its function, if that runs."""
+        if self.scope is not None:
+            self.scope.cancel()
+
 
 _handled: ContextVar[Held | None] = ContextVar("naq_handled_job", default=None)
 
 
 @contextmanager
 def about(held: Held) -> Iterator[None]:
-    """Say of what is logged inside that it is about this job."""
+    """Mark what is logged inside as being about this job."""
     token = _handled.set(held)
     try:
         yield
@@ -64,75 +129,26 @@ def job_fields() -> dict[str, object]:
     if held is None:
         return {}
     fields: dict[str, object] = {"job_id": held.id, "queue": held.queue}
-    if held.run is not None:
-        fields["attempt"] = held.run.attempt
+    if held.running is not None:
+        fields["attempt"] = held.running.run.attempt
     if held.job is not None:
         fields["function"] = held.job.function
     return fields
 
 
-def log_failure(held: Held, outcome: Outcome, status: JobStatus) -> None:
-    """Log an attempt that failed, and what follows from it."""
-    failure, run, job = outcome.failure, held.run, held.job
-    if failure is None or run is None or job is None:
+def log_failure(running: Running, outcome: Outcome, status: JobStatus) -> None:
+    """Log an attempt that failed, and what follows from it; nothing of one that did not."""
+    failure, job = outcome.failure, running.job
+    if failure is None:
         return
     again = status is JobStatus.RETRYING
     log.log(
         logging.WARNING if again else logging.ERROR,
         "job %s (%s) attempt %d: %s: %s; %s",
-        held.id,
+        job.id,
         job.function,
-        run.attempt,
+        running.run.attempt,
         failure.type.rpartition(".")[2],
         failure.message,
         "will be tried again" if again else "dead letter",
     )
-
-
-class Held:
-    """A job a worker was given and has not settled.
-
-    ``reply`` and ``delivery`` change when the server delivers it again while it is held;
-    ``record`` is what was known of it when it was taken, and ``expected`` that record's sequence.
-    ``scope`` is there while it runs, to cancel it; ``concluded`` from when its outcome is known.
-    ``span`` is there from when it runs, if traces are made.
-    """
-
-    __slots__ = (
-        "arrived_at",
-        "body",
-        "cancelled",
-        "concluded",
-        "delivery",
-        "expected",
-        "headers",
-        "id",
-        "job",
-        "problem",
-        "queue",
-        "record",
-        "reply",
-        "run",
-        "scope",
-        "span",
-        "started_at",
-    )
-
-    def __init__(self, job_id: str, queue: str, message: Message, delivery: Delivery) -> None:
-        self.id = job_id
-        self.arrived_at = time.monotonic()
-        self.queue = queue
-        self.body = message.data
-        self.headers = message.headers or {}
-        self.reply = message.reply
-        self.delivery = delivery
-        self.job: JobMessage | None = None
-        self.record: JobRecord | None = None
-        self.expected = 0
-        self.run: Run | None = None
-        self.scope: anyio.CancelScope | None = None
-        self.cancelled = False
-        self.concluded = False
-        self.problem: Failure | None = None
-        self.started_at: float | None = None
-        self.span: AttemptSpan | None = None

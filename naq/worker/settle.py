@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 
-from naq.base import backoff as _backoff
+from naq.base import backoff
 from naq.base.names import ATTEMPT, OWN_HEADER
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError
 from naq.jobs.job import UNKNOWN, Attempt, DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import at, carried
 from naq.nats.jetstream import MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, nak, term
-from naq.worker.decide import Bury, history, on_failure
+from naq.worker.decide import SHORT_DELAY, Bury, history, on_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,40 +47,59 @@ if TYPE_CHECKING:
     from naq.nats.connection import Connection, PubAck
     from naq.worker.decide import Retry, Run
     from naq.worker.execute import Outcome
-    from naq.worker.held import Held
+    from naq.worker.held import Held, Running
 
 __all__ = ["Settler"]
 
+log = logging.getLogger("naq.worker")
 
 ERROR_LENGTH = 300
 """Characters that are remembered of the error of an attempt that was not the last."""
 BRIEF = 100
 """Characters of an error's text that a letter keeps where there is no room for all of it."""
 
-log = logging.getLogger("naq.worker")
-
 
 class Settler:
     """Turns what became of a job into stores and one settlement."""
 
     def __init__(
-        self, connection: Connection, *, results: Results, codec: Codec, worker: str
+        self,
+        connection: Connection,
+        *,
+        results: Results,
+        codec: Codec,
+        worker: str,
+        short_delay: float = SHORT_DELAY,
     ) -> None:
+        """Prepare to settle jobs.
+
+        Args:
+            connection: where they came from.
+            results: where records are.
+            codec: signs what is stored.
+            worker: name of the worker, for records.
+            short_delay: seconds up to which a retry waits in the consumer.
+        """
         self._connection = connection
         self._results = results
         self._codec = codec
         self._worker = worker
+        self._short_delay = short_delay
 
     def complete_soon(
-        self, held: Held, outcome: Outcome, done: Callable[[PubAck | Exception], None]
+        self,
+        held: Held,
+        running: Running,
+        outcome: Outcome,
+        done: Callable[[PubAck | Exception], None],
     ) -> None:
-        """Store a value; whoever hears from ``done`` that it is stored acks.
+        """Store a value without waiting; ``done`` gets the answer, and then it is to be acked.
 
         The common case without a task of its own. Any other answer than a PubAck: :meth:`settle`.
         """
         self._results.put_soon(
             self._record(held, JobStatus.COMPLETED, outcome),
-            ttl=held.job.result_ttl if held.job else None,
+            ttl=running.job.result_ttl,
             expected=held.expected,
             done=done,
         )
@@ -89,47 +108,46 @@ class Settler:
         """Take the message off the queue: its outcome is stored, now or by another worker."""
         self._connection.ack(held.reply)
 
-    async def settle(self, held: Held, outcome: Outcome) -> JobStatus:
+    async def settle(self, held: Held, running: Running, outcome: Outcome) -> JobStatus:
         """Settle a job that ran; return what it is now."""
-        job, run = held.job, held.run
-        assert job is not None
-        assert run is not None
         if outcome.failure is None:
-            record = self._record(held, JobStatus.COMPLETED, outcome)
-            # Of a result that just fits, what went before it is not told.
-            for fitting in (record, msgspec.structs.replace(record, history=())):
-                try:
-                    await self._finish(held, fitting)
-                except PayloadTooLargeError as exc:
-                    problem = exc
-                    continue
-                self.ack(held)
-                return JobStatus.COMPLETED
-            failure = Failure("naq.exceptions.PayloadTooLargeError", f"the result: {problem}")
-            await self.bury(held, Bury("result too large", run.attempt), failure)
-            return JobStatus.FAILED
+            return await self._complete(held, running, outcome)
+        run = running.run
         failures = run.failures + 1
         decision = on_failure(
-            job, failures=failures, raised=outcome.raised, retryable=outcome.retryable
+            running.job,
+            failures=failures,
+            raised=outcome.raised,
+            retryable=outcome.retryable,
+            short_delay=self._short_delay,
         )
         if isinstance(decision, Bury):
-            bury = Bury(decision.reason, run.attempt, run.crashes)
-            await self.bury(held, bury, outcome.failure, outcome)
+            bury = Bury(decision.reason, run.attempt, run.crashes, outcome.failure)
+            await self.bury(held, bury, outcome)
             return JobStatus.FAILED
         await self._retry(held, run, outcome, decision, failures)
         return JobStatus.RETRYING
 
-    async def bury(
-        self,
-        held: Held,
-        decision: Bury,
-        failure: Failure | None = None,
-        outcome: Outcome | None = None,
-    ) -> None:
+    async def _complete(self, held: Held, running: Running, outcome: Outcome) -> JobStatus:
+        record = self._record(held, JobStatus.COMPLETED, outcome)
+        # A result that just fits is stored without the attempts before it.
+        for fitting in (record, msgspec.structs.replace(record, history=())):
+            try:
+                await self._finish(held, fitting)
+            except PayloadTooLargeError as exc:
+                problem = f"the result: {exc}"
+                continue
+            self.ack(held)
+            return JobStatus.COMPLETED
+        failure = Failure("naq.exceptions.PayloadTooLargeError", problem)
+        await self.bury(held, Bury("result too large", running.run.attempt, failure=failure))
+        return JobStatus.FAILED
+
+    async def bury(self, held: Held, decision: Bury, outcome: Outcome | None = None) -> None:
         """Make a dead letter of a job and end it."""
         now = time.time()
         name = held.job.function if held.job else UNKNOWN
-        failure = failure or Failure("", decision.reason)
+        failure = decision.failure or Failure("", decision.reason)
         past = history(
             held.record,
             attempts=decision.attempts,
@@ -198,9 +216,9 @@ class Settler:
 
         The record says so, or the next worker would take this for a crash.
         """
-        before, run = held.record, held.run
+        before = held.record
         record = self._record(held, JobStatus.PENDING)
-        if run is None and before is not None:
+        if held.running is None and before is not None:
             record = msgspec.structs.replace(
                 record,
                 attempts=before.attempts,
@@ -285,7 +303,7 @@ class Settler:
             try:
                 return await store(*args, **kwargs)
             except NaqConnectionError as exc:  # also a refusal, like a full disk
-                delay = _backoff.exponential(attempt, initial=0.5, maximum=15.0, jitter=0.3)
+                delay = backoff.exponential(attempt, initial=0.5, maximum=15.0, jitter=0.3)
                 attempt += 1
                 log.warning("cannot store an outcome, trying again in %.1f s: %s", delay, exc)
                 await anyio.sleep(delay)
@@ -303,7 +321,8 @@ class Settler:
         return Attempt(number, self._worker, outcome.started_at, outcome.finished_at, text)
 
     def _record(self, held: Held, status: JobStatus, outcome: Outcome | None = None) -> JobRecord:
-        job, run = held.job, held.run
+        job, running = held.job, held.running
+        run = running.run if running else None
         past: tuple[Attempt, ...] = ()
         failed = self._failed(run.attempt, outcome) if run else None
         if run is not None and (failed or run.crashes or held.record is not None):
@@ -316,7 +335,7 @@ class Settler:
             value=outcome.value if outcome else b"",
             encoding=outcome.encoding if outcome else "",
             enqueued_at=job.enqueued_at if job else 0.0,
-            started_at=outcome.started_at if outcome else held.started_at,
+            started_at=outcome.started_at if outcome else (running.started_at if running else None),
             finished_at=outcome.finished_at if outcome else time.time(),
             attempts=run.attempt if run else 0,
             failures=run.failures if run else 0,

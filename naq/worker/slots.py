@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-__all__ = ["Runners"]
+__all__ = ["Slots"]
 
 
 class _Work(Protocol):
@@ -39,7 +39,7 @@ class _Work(Protocol):
 W = TypeVar("W", bound=_Work)
 
 
-class Runners(Generic[W]):
+class Slots(Generic[W]):
     """Runs what is submitted, at most ``limit`` at a time, first come first served."""
 
     def __init__(
@@ -102,17 +102,17 @@ class Runners(Generic[W]):
             self._tasks.start_soon(self._runner, name="naq runner")
 
     def block(self) -> None:
-        """A thread goes on without its job, and keeps the slot."""
+        """Keep a slot for a thread that goes on without its job."""
         self.blocked += 1
 
     def unblock(self) -> None:
-        """Such a thread has returned."""
+        """Free the slot of such a thread: it has returned."""
         self.blocked -= 1
         self._wake()
         self._freed()
 
     async def _runner(self) -> None:
-        """One slot, until a job leaves it unfit for the next."""
+        """Be one slot, until a job leaves it unfit for the next."""
         work: W | None = None
         self._woken -= 1
         with anyio.CancelScope() as scope:
@@ -130,7 +130,7 @@ class Runners(Generic[W]):
                     await self._run(work)
                 finally:
                     self.busy -= 1
-                    work.scope = None  # who cancels now must not hit the next job
+                    work.scope = None  # cancelling this job must not hit the next one
                 work = None
                 scope.shield = False  # not on the way out: an interrupted job is still to be told
                 self._freed()

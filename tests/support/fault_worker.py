@@ -8,8 +8,7 @@ import sys
 
 from naq.cli import main
 from naq.nats import connection
-from naq.worker import handler as _handle
-from naq.worker import settle as _settle
+from naq.worker import handler, settle
 
 
 def kill(*_args, **_kwargs):
@@ -17,9 +16,9 @@ def kill(*_args, **_kwargs):
 
 
 STEPS = {
-    "when the job has arrived": (_handle.Handler, "take"),
-    "before the function is called": (_handle, "execute"),
-    "before the result is sent": (_settle.Settler, "complete_soon"),
+    "when the job has arrived": (handler.Handler, "take"),
+    "before the function is called": (handler, "execute"),
+    "before the result is sent": (settle.Settler, "complete_soon"),
     "after the result is stored, before the ack": (connection.Connection, "ack"),
 }
 

@@ -91,9 +91,8 @@ async def test_a_long_delay_waits_in_the_stream_and_can_be_cancelled(queue, run_
         assert (await queue.stats()).delayed == 0
 
 
-async def test_a_retry_by_schedule_goes_on_counting(queue, run_worker, monkeypatch):
-    monkeypatch.setattr("naq.worker.decide.SHORT_DELAY", 0.1)
-    async with run_worker():
+async def test_a_retry_by_schedule_goes_on_counting(queue, run_worker):
+    async with run_worker(short_delay=0.1):
         job = await queue.enqueue(fail_until, 3, max_retries=2, retry_delay=0.3)
 
         assert await job.result(timeout=10) == 3
@@ -227,11 +226,8 @@ async def test_a_requeued_job_has_all_its_attempts_again(queue, run_worker, conn
         assert (await queue.stats()).dead == 1
 
 
-async def test_a_requeued_job_waits_for_its_long_retries_again(
-    queue, run_worker, connection, monkeypatch
-):
-    monkeypatch.setattr("naq.worker.decide.SHORT_DELAY", 0.1)
-    async with run_worker():
+async def test_a_requeued_job_waits_for_its_long_retries_again(queue, run_worker, connection):
+    async with run_worker(short_delay=0.1):
         job = await queue.enqueue(fail_until, 3, max_retries=1, retry_delay=0.3)
         with pytest.raises(JobExecutionError, match="after 2 attempts"):
             await job.result(timeout=10)

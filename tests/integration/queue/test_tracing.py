@@ -25,7 +25,7 @@ from naq.queue import delayed as _delayed
 from naq.queue import send as _send
 from naq.queue.tracing import Tracing
 from naq.schedules.sweep import Sweep
-from naq.worker import handler as _handle
+from naq.worker import handler
 
 
 class Spans:
@@ -57,7 +57,7 @@ def spans(monkeypatch, provider, eventually):
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = Tracing(provider)
-    for module in (_send, _handle):
+    for module in (_send, handler):
         monkeypatch.setattr(module, "tracing", lambda: tracing)
     return Spans(exporter, eventually)
 
@@ -164,12 +164,11 @@ async def test_what_a_job_enqueues_is_below_it(  # noqa: PLR0917
 
 
 @pytest.mark.parametrize("waits_in_the_stream", [False, True])
-async def test_retries_a_dead_letter_and_its_requeueing_keep_the_parent(  # noqa: PLR0917
-    queue, run_worker, spans, connection, monkeypatch, waits_in_the_stream
+async def test_retries_a_dead_letter_and_its_requeueing_keep_the_parent(
+    queue, run_worker, spans, connection, waits_in_the_stream
 ):
     delay = 0.3 if waits_in_the_stream else 0
-    monkeypatch.setattr("naq.worker.decide.SHORT_DELAY", 0.1)
-    async with run_worker():
+    async with run_worker(short_delay=0.1):
         job = await queue.enqueue(fail, max_retries=1, retry_delay=delay)
         with pytest.raises(JobExecutionError):
             await job.result(10)
@@ -302,15 +301,15 @@ async def test_a_header_that_says_nothing(queue, run_worker, spans, monkeypatch,
 
 async def test_a_process_without_an_sdk_hands_on_what_comes(queue, run_worker, spans, monkeypatch):
     """The worker has the API alone; whoever enqueues and whoever runs the second job has an SDK."""
-    with_sdk = _handle.tracing
-    monkeypatch.setattr(_handle, "tracing", Tracing)
+    with_sdk = handler.tracing
+    monkeypatch.setattr(handler, "tracing", Tracing)
     async with run_worker():
         monkeypatch.setattr(_send, "tracing", Tracing)
         quiet = await naq.enqueue(add, 1, 2)
         await quiet.result(10)
         job = await queue.enqueue(enqueue_for_another_worker)
         other = await job.result(10)
-    monkeypatch.setattr(_handle, "tracing", with_sdk)
+    monkeypatch.setattr(handler, "tracing", with_sdk)
     async with run_worker("other"):
         await queue.job(other).result(10)
         sent, ran = await spans.get(2)

@@ -330,14 +330,13 @@ async def test_a_paused_worker_finishes_its_jobs_and_leaves_new_ones_to_others(
 
 
 async def test_jobs_that_wait_for_a_slot_go_to_others_when_the_worker_is_paused(
-    connection, run_worker, eventually, monkeypatch
+    connection, run_worker, eventually
 ):
     """A worker of two queues is given a job more than it has room for."""
-    monkeypatch.setattr("naq.worker.handler.HOLD", 60)
     async with (
         naq.Queue("a", connection=connection) as a,
         naq.Queue("b", connection=connection) as b,
-        run_worker("a", "b", concurrency=1, name="full") as full,
+        run_worker("a", "b", concurrency=1, hold=60, name="full") as full,
     ):
         long = await a.enqueue(nap, 60)
         await eventually(lambda: is_running(long))

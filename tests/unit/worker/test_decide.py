@@ -158,6 +158,8 @@ def test_short_delays_wait_in_the_consumer_long_ones_in_the_stream(delay, schedu
     policy = job(max_retries=1, retry_delay=delay)
 
     assert on_failure(policy, failures=1, raised=ERROR) == Retry(delay, scheduled)
+    never = on_failure(policy, failures=1, raised=ERROR, short_delay=delay)
+    assert never == Retry(delay, scheduled=False)
 
 
 def test_history_goes_on_from_the_record():
