@@ -94,7 +94,11 @@ class _Site:
         self._state = state
         self._render = render
         self._hub = hub
-        self._static = {path.name: path for path in STATIC.iterdir() if path.is_file()}
+        self._static = {
+            path.relative_to(STATIC).as_posix(): path
+            for path in STATIC.rglob("*")
+            if path.is_file()
+        }
 
     # ------------------------------------------------------------- visitors
 
@@ -146,7 +150,7 @@ class _Site:
 
     def _ask_who(self, back: str, *, failed: bool = False, wait: float = 0.0) -> Response:
         """Ask for the token; ``back`` is the page to go to afterwards."""
-        html = self._html("login.html", {"failed": failed, "wait": wait, "path": back})
+        html = self._html("frame/login.html", {"failed": failed, "wait": wait, "path": back})
         asked_for = request.path == "/login" and not failed
         return as_page(html, 429 if wait else 200 if asked_for else 401)
 
@@ -316,7 +320,7 @@ class _Site:
         if request.path.startswith("/api/"):
             return as_json(Problem(text or title), code)
         context = {"code": code, "title": title, "text": text, "back": back_to(back)}
-        return Response(self._html("error.html", context), code, content_type=_HTML)
+        return Response(self._html("frame/error.html", context), code, content_type=_HTML)
 
     def _html(self, template: str, context: dict[str, Any]) -> str:
         visitor = self._visitor()

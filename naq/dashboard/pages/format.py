@@ -1,6 +1,6 @@
 """How values look on the pages: times, numbers, states.
 
-Times are ``<time>`` elements, so that static/times.js can keep them current; their text is right at
+Times are ``<time>`` elements, so that static/live/times.js can keep them current; their text is right at
 the moment the page is made.
 """
 

@@ -187,7 +187,7 @@ async def find(state: State, target: str) -> Shown | None:
                 return await show(state, parts, query)
             except (NaqConnectionError, SupervisorError) as exc:
                 nav = split.path.strip("/").partition("/")[0] or "overview"
-                return Shown("away.html", nav, {"text": str(exc)})
+                return Shown("frame/away.html", nav, {"text": str(exc)})
     return None
 
 

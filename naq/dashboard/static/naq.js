@@ -5,10 +5,10 @@ import "./confirm.js";
 import "./choose.js";
 import "./keys.js";
 import "./logs.js";
-import "./scroll.js";
+import "./live/scroll.js";
 import "./switch.js";
-import { start as times } from "./times.js";
-import { start as live } from "./live.js";
+import { start as times } from "./live/times.js";
+import { start as live } from "./live/live.js";
 
 times();
 live();
