@@ -25,7 +25,7 @@ REVISION = "486a81c96f310a28c7c63d3db7852926ab71dfce"
 ROOT = Path(__file__).parents[3]
 SUPPORT = ROOT / "tests" / "support"
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.time_limit(180)]
 
 
 @pytest.fixture(scope="session")

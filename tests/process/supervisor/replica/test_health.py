@@ -11,7 +11,6 @@ import trio
 from supervisor_harness import NOTIFY, python, trio_test, true
 
 from naq.supervisor.process import health
-from naq.supervisor.process import probes as _probes
 
 AGAIN = {"backoff": "0s", "max_restarts": 0}
 
@@ -73,8 +72,8 @@ async def test_a_probe_that_cannot_be_made_changes_nothing(run_project, monkeypa
         looks.append(await original(probe, timeout))
         return looks[-1]
 
-    original = _probes.look
-    monkeypatch.setattr(_probes, "look", look)
+    original = health.look
+    monkeypatch.setattr(health, "look", look)
     live = {"exec": ["/no/such/probe"], "period": "20ms", "failures": 1}
     async with run_project({"s": {"command": ["sleep", "1000"], "live": live}}) as running:
         await running.until("s", "READY")
