@@ -23,7 +23,7 @@ import pytest
 REVISION = "486a81c96f310a28c7c63d3db7852926ab71dfce"
 """The last one whose modules lay in one folder."""
 ROOT = Path(__file__).parents[3]
-SUPPORT = ROOT / "tests" / "support"
+SUPPORT = ROOT / "tests" / "support" / "compatibility"
 
 pytestmark = [pytest.mark.process, pytest.mark.time_limit(180)]
 
