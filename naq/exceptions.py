@@ -7,10 +7,10 @@ Foreign exceptions are mapped where they enter and chained with ``from``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from naq.jobs.job import Job
+    from collections.abc import Sequence
 
 __all__ = [
     "ConfigurationError",
@@ -87,6 +87,26 @@ class PayloadTooLargeError(SerializationError):
         self.limit = limit
 
 
+class EnqueuedJob(Protocol):
+    """What an :class:`EnqueueError` tells of a job that was stored: a :class:`naq.Job` has it all.
+
+    The errors stand below everything else, so they cannot name that class.
+    """
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        raise NotImplementedError
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether a job of that id was known already."""
+        raise NotImplementedError
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for its value, for at most ``timeout`` seconds."""
+
+
 class EnqueueError(NaqException):
     """Some jobs of one ``enqueue_many`` were not stored.
 
@@ -95,10 +115,10 @@ class EnqueueError(NaqException):
         errors: the reasons, by position.
     """
 
-    def __init__(self, jobs: list[Job | None], errors: dict[int, Exception]) -> None:
+    def __init__(self, jobs: Sequence[EnqueuedJob | None], errors: dict[int, Exception]) -> None:
         first = next(iter(errors.values()))
         super().__init__(f"{len(errors)} of {len(jobs)} jobs were not queued; the first: {first}")
-        self.jobs = jobs
+        self.jobs = list(jobs)
         self.errors = errors
 
 

@@ -1,7 +1,7 @@
 """How values look on the pages: times, numbers, states.
 
-Times are ``<time>`` elements, so that static/live/times.js can keep them current; their text is right at
-the moment the page is made.
+Times are ``<time>`` elements, so that static/live/times.js can keep them current; their text is
+right at the moment the page is made.
 """
 
 from __future__ import annotations
