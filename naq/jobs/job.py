@@ -101,7 +101,13 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An attempt that did not succeed: which one, where, when (epoch seconds), and why not."""
+    """An attempt that did not succeed: which one, where, when (epoch seconds), and why not.
+
+    ``death`` is empty for one that failed with an error. It is ``crash`` where the worker's process
+    died by its own making, and ``lost`` where it was killed from outside or its lease lapsed. What
+    is known of that death: ``exit`` is the exit code, or minus the signal, and ``beside`` how many
+    other jobs the process was running.
+    """
 
     attempt: int
     worker: str = ""
@@ -109,15 +115,35 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     finished_at: float | None = None
     error: str = ""
     """The exception's class and text, cut; the last one is kept whole, with its traceback."""
+    death: str = ""
+    exit: int | None = None
+    beside: int | None = None
+
+
+class Suspicion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a job whose workers died, beyond how often.
+
+    Attributes:
+        alone: whether it was the only job running at its last crash.
+        culprit: how often it was seen to be the one that ended its worker.
+        lost_alone: how often it was lost while nothing ran beside it.
+        put_off: how often in a row it was handed back because it could not run alone.
+    """
+
+    alone: bool = False
+    culprit: int = 0
+    lost_alone: int = 0
+    put_off: int = 0
 
 
 class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What is known of a job: its end, or how its last attempt went when there will be another.
 
-    ``attempts`` counts every time a worker took the job, ``failures`` those that ended in an
-    exception, ``crashes`` those that ended without a word (the worker was killed). ``seq`` and
-    ``delivered`` say which delivery this record is about, which is how the next worker tells a
-    crash from a retry. ``history`` holds the latest attempts that failed or crashed, oldest first.
+    ``attempts`` counts every time the job was started, ``failures`` those that ended in an
+    exception, ``crashes`` those whose worker died by its own making, which somebody has seen and
+    written down, and ``lost`` those that ended without a word or by a kill from outside. ``seq``
+    and ``delivered`` say which delivery this record is about: one that came after it and is not
+    written down was lost. ``history`` holds the latest attempts that came to nothing, oldest first.
     """
 
     id: str
@@ -138,6 +164,8 @@ class JobRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, g
     seq: int = 0
     delivered: int = 0
     history: tuple[Attempt, ...] = ()
+    lost: int = 0
+    suspicion: Suspicion | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

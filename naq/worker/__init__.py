@@ -8,6 +8,7 @@
 * ``conclude`` — the end of a job: settled, counted, logged and let go of
 * ``settle`` — an outcome becomes stores and one settlement; their order is the delivery guarantee
 * ``decide`` — what a delivery and a failure lead to; pure
+* ``deaths``: what the deaths of its workers say about a job; pure.
 * ``held`` — a job in a worker's hands, and which job a log record is about
 * ``monitor`` — ``/healthz``, ``/readyz`` and ``/metrics`` of a worker or scheduler
 """

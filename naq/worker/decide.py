@@ -21,28 +21,20 @@ import msgspec
 
 from naq.base.backoff import retry_delay
 from naq.jobs.job import Attempt, JobStatus
+from naq.worker.deaths import REMEMBERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from naq.jobs.job import Failure, JobMessage, JobRecord
+    from naq.worker.deaths import Delivery
 
-__all__ = ["Bury", "Delivery", "Retry", "Run", "Skip", "history", "on_delivery", "on_failure"]
-
-REMEMBERED = 20
-"""Attempts that a record remembers, the latest ones: a job may be tried for ever."""
+__all__ = ["Bury", "Retry", "Run", "Skip", "history", "on_delivery", "on_failure"]
 
 SHORT_DELAY = 10.0
 """Seconds up to which a retry waits in the consumer (NAK with delay); longer ones wait in the
 stream as an ``@at`` schedule. A NAKed message stays in the consumer's pending list, which the
 server walks as a whole (research: nats-server ``checkPending`` is O(n))."""
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """One delivery of a job's message: its stream sequence and its number, from 1."""
-
-    seq: int
-    delivered: int
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from naq.nats.connection import Connection, Message
     from naq.queue.tracing import AttemptSpan
     from naq.worker.conclude import Conclusions
-    from naq.worker.decide import Delivery
+    from naq.worker.deaths import Delivery
     from naq.worker.execute import Outcome
 
 __all__ = ["HOLD", "Handler"]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from naq.jobs.job import JobMessage, JobRecord
     from naq.queue.tracing import AttemptSpan
-    from naq.worker.decide import Delivery, Run
+    from naq.worker.deaths import Delivery
+    from naq.worker.decide import Run
     from naq.worker.execute import Outcome
 
 __all__ = ["Held", "Running", "about", "job_fields", "log_failure"]

@@ -27,7 +27,7 @@ import anyio
 import anyio.lowlevel
 
 from naq.nats.pull import metadata
-from naq.worker.decide import Delivery
+from naq.worker.deaths import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

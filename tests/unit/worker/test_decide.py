@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naq.jobs.job import Attempt, JobMessage, JobRecord, JobStatus
+from naq.worker.deaths import REMEMBERED, Delivery
 from naq.worker.decide import (
-    REMEMBERED,
     SHORT_DELAY,
     Bury,
-    Delivery,
     Retry,
     Run,
     Skip,
