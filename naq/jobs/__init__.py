@@ -6,6 +6,7 @@
 - ``unpickle``: pickles, those of older releases too
 - ``message``: from a call to the message that queues it
 - ``layout``: the streams and consumers on the server
+- ``storable``: what is recorded, such that it can be stored whatever user code left in it
 - ``results``: how a job ended: read it, wait for it, write it
 - ``deadletters``: jobs that will not be tried again
 - ``inspect``: where a job is, and how to stop it

@@ -24,6 +24,7 @@ from naq.exceptions import (
 )
 from naq.jobs.codec import Codec
 from naq.jobs.job import TIMEOUT_TYPE, Failure, JobRecord, JobStatus
+from naq.jobs.storable import storable
 from naq.nats.connection import connect
 from naq.nats.jetstream import EXPECTED_SEQUENCE, TTL
 
@@ -98,7 +99,10 @@ class Results:
         self._connection.store_soon(done, subject, body, headers)
 
     def _envelope(self, record: JobRecord, ttl: float | None) -> tuple[str, bytes, dict[str, str]]:
-        body, headers = self._codec.seal(record)
+        try:
+            body, headers = self._codec.seal(record)
+        except (ValueError, TypeError, OverflowError):
+            body, headers = self._codec.seal(storable(record))
         headers[TTL] = self._default_ttl if ttl is None else _whole_seconds(ttl)
         return self._connection.names.result(record.id), body, headers
 

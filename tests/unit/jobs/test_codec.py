@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import sys
 import threading
 from datetime import UTC, datetime
 
@@ -265,3 +266,24 @@ def test_garbage_is_an_error_and_nothing_else(garbage):
 def test_a_garbage_payload_is_an_error_and_nothing_else(garbage):
     with pytest.raises(SerializationError):
         JSON.decode_call(message("examples.tasks:add", b"\x00" + garbage, "json"))
+
+
+class Later:
+    """Stands for a class that the next deploy brings."""
+
+
+def test_a_class_in_an_argument_that_is_not_here_is_missing_like_a_function(monkeypatch):
+    job = message(*PICKLE.encode_call("examples.tasks:add", (Later(),), {}))
+    by_value = message("m:f", pickle.dumps((add, (Later(),), {})), "cloudpickle")
+    monkeypatch.delattr(sys.modules[__name__], "Later")
+    for missing in (job, by_value):
+        with pytest.raises(AttributeError, match="Later"):
+            PICKLE.decode_call(missing)
+
+
+def test_a_module_in_an_argument_that_is_not_here_is_missing_too():
+    payload = b"cno_such_module\nThing\n."
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        PICKLE.decode_call(message("examples.tasks:add", payload, "pickle"))
+    with pytest.raises(SerializationError, match="no_such_module"):
+        PICKLE.decode_value(payload, "pickle")
