@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from naq.base.names import SIGNATURE
+import msgspec
+
+from naq.base.names import OWN_HEADER, SIGNATURE
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs.codec import Codec
 from naq.jobs.job import DeadLetter, Failure
@@ -18,9 +20,14 @@ from naq.jobs.results import Results
 from naq.nats.jetstream import MESSAGE_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from naq.nats.connection import Connection, Stored
 
-__all__ = ["DeadLetters"]
+__all__ = ["DeadLetters", "ever_smaller"]
+
+BRIEF = 100
+"""Characters of an error's text that a letter keeps where there is no room for all of it."""
 
 
 class DeadLetters:
@@ -108,3 +115,22 @@ class DeadLetters:
                 body=stored.data,
                 error=Failure("naq.exceptions.SerializationError", str(exc)),
             )
+
+
+def ever_smaller(letter: DeadLetter, max_payload: int) -> Iterator[DeadLetter]:
+    """Yield a letter and what is left of it where it is too large: details go first.
+
+    Args:
+        letter: the letter.
+        max_payload: bytes the server takes.
+    """
+    replace = msgspec.structs.replace
+    error = letter.error and replace(letter.error, traceback="")
+    brief = error and replace(error, message=error.message[:BRIEF])
+    own = {name: value for name, value in letter.headers.items() if name.startswith(OWN_HEADER)}
+    room = max(0, max_payload - 8192)
+    yield letter
+    yield replace(letter, error=error)
+    yield replace(letter, error=brief, headers=own, history=())
+    reason = f"{letter.reason} (payload cut)"
+    yield replace(letter, body=letter.body[:room], error=None, history=(), reason=reason)

@@ -365,6 +365,21 @@ async def where(connection: Connection, job_id: str) -> Whereabouts | None:
     return await _ask(connection, "where", job_id)
 
 
+async def held_elsewhere(connection: Connection, job_id: str, worker: str) -> str | None:
+    """Return a worker other than ``worker`` that holds a job; None if there is none."""
+
+    def others(replies: list[Message]) -> list[str]:
+        holders = (msgspec.json.decode(reply.data, type=Whereabouts).worker for reply in replies)
+        return [holder for holder in holders if holder != worker]
+
+    replies = await connection.gather(
+        connection.names.control("where", job_id),
+        timeout=HOLDER_TIMEOUT,
+        enough=lambda replies: bool(others(replies)),
+    )
+    return next(iter(others(replies)), None)
+
+
 async def cancel(connection: Connection, job_id: str) -> Whereabouts | None:
     """Have the worker that runs a job stop it; None when no worker holds it."""
     return await _ask(connection, "cancel", job_id)

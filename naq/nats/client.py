@@ -12,6 +12,7 @@ message. nats-py keeps the link; what is done differently from nats-py 2.16:
   (an ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
 * **Acks are sent again after a reconnect**: those written just before the link broke may be lost,
   and the server would wait its whole ``ack_wait`` before it delivers those finished jobs again.
+  Not what hands a job back: by then the server may have given it to somebody else.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from naq.base import backoff
 from naq.exceptions import NaqConnectionError
 from naq.nats.dial import CONNECT_TIMEOUT, NatsClient, dial, nats_errors
 from naq.nats.exchange import Exchanges
-from naq.nats.jetstream import ACK
+from naq.nats.jetstream import ACK, NAK
 from naq.nats.locate import moved
 from naq.nats.outbox import Outbox, Publish
 from naq.nats.protocol import Subscription, Unsubscribe
@@ -193,7 +194,7 @@ class Client:
 
     def _queue_again(self) -> None:
         """Queue what the server must hear again: subscriptions, what has no answer, recent acks."""
-        unsent = self._outbox.unsent()
+        unsent = [item for item in self._outbox.unsent() if not _hands_back(item)]
         queued = set(map(id, unsent))
         self._outbox.begin_again(
             [
@@ -285,9 +286,10 @@ class Client:
         self._outbox.push(item)
 
     def ack(self, reply: str, data: bytes = ACK) -> None:
-        """Settle a delivery; sent again after a reconnect, which is harmless."""
+        """Settle a delivery; sent again after a reconnect, unless it hands the job back."""
         item = Publish(reply, data)
-        self._recent_acks.append(item)
+        if data is ACK or not _hands_back(item):
+            self._recent_acks.append(item)
         self._outbox.put_idly(item)
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -319,3 +321,7 @@ class Client:
                     log.debug("cannot drain %s: %s", subscription.subject, exc)
         self._routes.pop(subscription.sid, None)
         self._loop.call_soon(done, None)  # after the hand-over, which is one call_soon away too
+
+
+def _hands_back(item: object) -> bool:
+    return isinstance(item, Publish) and item.data.startswith(NAK)

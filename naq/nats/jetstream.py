@@ -75,9 +75,16 @@ IN_PROGRESS = b"+WPI"
 """It is still being worked on: the time for its settlement begins again."""
 
 
+NAK = b"-NAK"
+
+
 def nak(delay: float = 0.0) -> bytes:
-    """Return the settlement of a delivery that is to come again, ``delay`` seconds from now."""
-    return b"-NAK" if delay <= 0 else b'-NAK {"delay": %d}' % int(delay * 1e9)
+    """Return the settlement of a delivery that is to come again, ``delay`` seconds from now.
+
+    At least after a millisecond: a server that restarts forgets one without a delay, and delivers
+    the message only when its time is up.
+    """
+    return b'%s {"delay": %d}' % (NAK, max(1_000_000, nanoseconds(delay)))
 
 
 def term(reason: str) -> bytes:

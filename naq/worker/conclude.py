@@ -78,7 +78,7 @@ class Conclusions:
     def complete(self, held: Held, running: Running, outcome: Outcome) -> None:
         """Conclude a job that has run, whatever came of it."""
         held.concluded = True
-        if outcome.failure is not None:
+        if outcome.failure is not None or held.delivery.delivered > 1:
             self._conclude_soon(held, partial(self._settle, held, running, outcome))
             return
         self._under_way += 1
@@ -113,7 +113,8 @@ class Conclusions:
             self._tally.buried(held.queue)
             log.error("job %s: dead letter: %s", held.id, decision.reason)
             return JobStatus.FAILED
-        if decision.status is JobStatus.EXPIRED and held.record is None:
+        ended = held.record is not None and held.record.status.final
+        if decision.status is JobStatus.EXPIRED and not ended:
             await self._settler.end(held, JobStatus.EXPIRED)
             log.info("job %s expired before it was started", held.id)
         else:
@@ -124,17 +125,27 @@ class Conclusions:
         """Conclude a job that is not finished here: it was cancelled, or is for another worker."""
         self._conclude_soon(held, partial(self._hand_back, held))
 
+    def put_off(self, held: Held) -> None:
+        """Conclude a suspect that could not run here: it is tried again a little later."""
+        self._conclude_soon(held, partial(self._hand_back, held, put_off=True))
+
+    def leave(self, held: Held, holder: str) -> None:
+        """Let go of a job that another worker turned out to hold."""
+        with about(held):
+            log.info("job %s: left to worker %s, which has it", held.id, holder)
+        self._release(held, None)
+
     async def interrupted(self, held: Held) -> None:
         """:meth:`hand_back` a job whose function was stopped, and wait for it."""
         await self._conclude(held, partial(self._hand_back, held))
 
-    async def _hand_back(self, held: Held) -> JobStatus:
+    async def _hand_back(self, held: Held, *, put_off: bool = False) -> JobStatus:
         held.concluded = True
         if held.cancelled:
             await self._settler.end(held, JobStatus.CANCELLED)
             log.info("job %s cancelled", held.id)
             return JobStatus.CANCELLED
-        await self._settler.hand_back(held)
+        await self._settler.hand_back(held, put_off=put_off)
         return JobStatus.PENDING
 
     def give_up(self, held: Held, exc: Exception) -> None:

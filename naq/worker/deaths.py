@@ -32,6 +32,7 @@ __all__ = [
     "ALONE_AFTER_LOST",
     "LOST_ALONE_LIMIT",
     "NOTHING",
+    "PUT_OFF_LIMIT",
     "REMEMBERED",
     "Care",
     "Death",
@@ -48,6 +49,7 @@ __all__ = [
     "past",
     "poison",
     "remember",
+    "standing",
 ]
 
 REMEMBERED = 20
@@ -56,6 +58,8 @@ ALONE_AFTER_LOST = 5
 """A job that was lost so often is a suspect, and runs alone."""
 LOST_ALONE_LIMIT = 30
 """A job that was lost so often while nothing ran beside it is poison: it kills its own process."""
+PUT_OFF_LIMIT = 10
+"""A suspect that was put off so often in a row waits as long as it takes."""
 
 _FAULTS = frozenset(
     {
@@ -165,6 +169,8 @@ def past(record: JobRecord | None, delivery: Delivery) -> Past:
         delivery: the delivery in hand.
     """
     if record is None:
+        if delivery.delivered == 1:
+            return NOTHING
         known, before = 0, NOTHING
     else:
         known = record.delivered if record.seq == delivery.seq else 0
@@ -204,6 +210,17 @@ def _with_lost(before: Past, count: int) -> Past:
 def remember(history: Iterable[Attempt], more: Iterable[Attempt]) -> tuple[Attempt, ...]:
     """Return the latest of both, the oldest first."""
     return (*history, *more)[-REMEMBERED:]
+
+
+def standing(record: JobRecord | None, delivery: Delivery) -> Ended | Noted | Taken | None:
+    """Say what a record means for who holds this delivery; None if it tells of earlier ones."""
+    if record is None:
+        return None
+    if record.status.final:
+        return Ended()
+    if record.seq != delivery.seq or record.delivered < delivery.delivered:
+        return None
+    return Noted() if record.delivered == delivery.delivered else Taken()
 
 
 def care(before: Past, *, crash_limit: int) -> Care:
@@ -266,11 +283,9 @@ def on_death(
         job_id: the job.
         queue: its queue.
     """
-    if record is not None:
-        if record.status.final:
-            return Ended()
-        if record.seq == delivery.seq and record.delivered >= delivery.delivered:
-            return Noted() if record.delivered == delivery.delivered else Taken()
+    known = standing(record, delivery)
+    if known is not None:
+        return known
     before = past(record, delivery)
     if stage is not Stage.WAITING:
         before = _after(before, stage, death)

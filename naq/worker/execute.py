@@ -23,6 +23,7 @@ import msgspec
 
 from naq.exceptions import SerializationError
 from naq.jobs.job import TIMEOUT_TYPE, CurrentJob, Failure, running
+from naq.jobs.storable import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,16 +63,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def failure_of(exc: BaseException) -> Failure:
-    """Describe an exception: qualified type, text, and the traceback without naq's own frames."""
+    """Describe an exception: qualified type, text, and the traceback without naq's own frames.
+
+    All of it is plain text, whatever the exception's own methods make of it.
+    """
     cls = type(exc)
-    frames = exc.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(cls, exc, frames))
     return Failure(
-        f"{cls.__module__}.{cls.__qualname__}",
-        _text(exc)[:MAX_MESSAGE],
-        text[-MAX_TRACEBACK:],
+        plain(f"{cls.__module__}.{cls.__qualname__}"),
+        plain(_text(exc))[:MAX_MESSAGE],
+        plain(_trace(exc))[-MAX_TRACEBACK:],
     )
 
 
@@ -80,6 +80,16 @@ def _text(exc: BaseException) -> str:
         return str(exc)
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error
         return f"<{type(exc).__qualname__} whose text cannot be shown>"
+
+
+def _trace(exc: BaseException) -> str:
+    frames = exc.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(exc), exc, frames))
+    except Exception:  # noqa: BLE001 - so must not a broken cause, or source that cannot be read
+        return ""
 
 
 def _names(cls: type[BaseException]) -> tuple[str, ...]:

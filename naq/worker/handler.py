@@ -18,6 +18,7 @@ import anyio
 
 from naq.base.names import ATTEMPT, CHECK, FIRE_MARK
 from naq.exceptions import SerializationError
+from naq.jobs import presence
 from naq.jobs.job import Failure, JobMessage, JobStatus
 from naq.nats.connection import use_connection
 from naq.nats.pull import stored_at
@@ -26,8 +27,9 @@ from naq.schedules.advance import Advance, settled
 from naq.schedules.records import revision
 from naq.worker.decide import Bury, Run, Skip, on_delivery
 from naq.worker.execute import Threads, execute
-from naq.worker.held import Held, Running, about
+from naq.worker.held import Held, Running
 from naq.worker.slots import Slots
+from naq.worker.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from naq.jobs.codec import Codec
-    from naq.jobs.results import Results
     from naq.nats.connection import Connection, Message
     from naq.queue.tracing import AttemptSpan
     from naq.worker.conclude import Conclusions
     from naq.worker.deaths import Delivery
     from naq.worker.execute import Outcome
+    from naq.worker.settle import Settler
 
 __all__ = ["HOLD", "Handler"]
 
@@ -62,11 +64,12 @@ class Handler:
         services: TaskGroup,
         *,
         codec: Codec,
-        results: Results,
+        settler: Settler,
         conclusions: Conclusions,
         concurrency: int,
         crash_limit: int,
         hold: float,
+        patience: float,
         freed: Callable[[], None],
     ) -> None:
         """Make a handler.
@@ -76,11 +79,12 @@ class Handler:
             jobs: where slots live.
             services: where threads are waited for; outlives the jobs.
             codec: what may be decoded here.
-            results: where records are.
+            settler: reads records.
             conclusions: bring jobs to their end.
             concurrency: how many jobs run at the same time.
             crash_limit: how many workers a job may take down.
             hold: seconds a job waits for a slot before it is handed back.
+            patience: seconds a suspect waits for its turn before it is put off.
             freed: called when there may be room for more jobs.
         """
         self.processed = 0
@@ -89,7 +93,7 @@ class Handler:
         self._connection = connection
         self._tasks = jobs
         self._codec = codec
-        self._results = results
+        self._settler = settler
         self._conclusions = conclusions
         self._concurrency = concurrency
         self._crash_limit = crash_limit
@@ -101,6 +105,14 @@ class Handler:
             interrupted=conclusions.interrupted,
             freed=freed,
             prepare=partial(use_connection, connection),
+        )
+        self._suspects = Suspects(
+            jobs,
+            self._slots,
+            limit=concurrency,
+            put_off=conclusions.put_off,
+            cleared=self._clear,
+            patience=patience,
         )
         self._threads = Threads(
             services, concurrency, left=self._slots.block, returned=self._slots.unblock
@@ -124,7 +136,7 @@ class Handler:
         if held is not None:
             # The lease ran out while the link was down, or the server forgot the delivery when
             # it was killed. We still have it: settle it by its newest name.
-            held.reply, held.delivery = message.reply, delivery
+            held.again(message.reply, delivery, time.monotonic())
             return
         held = Held(
             job_id,
@@ -144,8 +156,11 @@ class Handler:
         """Return how many jobs there is room for.
 
         When jobs are short, twice as many more as there are slots: a request takes as long as many
-        short jobs, and the slots would be empty meanwhile. Fewer while outcomes cannot be stored.
+        short jobs, and the slots would be empty meanwhile. Fewer while outcomes cannot be stored,
+        and none while a job runs alone.
         """
+        if self._slots.closed:
+            return 0
         ahead = 2 * self._concurrency if self._usual_duration < SHORT else 0
         return self._slots.free + ahead - self._conclusions.excess
 
@@ -163,10 +178,20 @@ class Handler:
                 self._conclusions.hand_back(waiting.popleft())
 
     def hand_back_waiting(self) -> None:
-        """Hand back jobs that wait for a slot, so that other workers run them now."""
+        """Hand back jobs that have not been started, so that other workers run them now."""
+        self._clear()
+        for held in self._suspects.drain():
+            self._conclusions.hand_back(held)
+
+    def _clear(self) -> None:
         waiting = self._slots.waiting
         while waiting:
             self._conclusions.hand_back(waiting.popleft())
+
+    def drain(self) -> None:
+        """Start no more jobs."""
+        self.draining = True
+        self.hand_back_waiting()
 
     async def _fire(self, schedule_id: str, message: Message, delivery: Delivery) -> None:
         """Make a job of what the server has fired of a schedule."""
@@ -187,12 +212,22 @@ class Handler:
     async def run(self, held: Held) -> None:
         """Run one job in a slot; cancelled through its scope."""
         try:
+            await self._run(held)
+        finally:
+            if self._suspects.current is held:
+                self._suspects.left(held)
+
+    async def _run(self, held: Held) -> None:
+        try:
             admitted = await self._admit(held)
             if admitted is None:
                 self._conclusions.hand_back(held)
                 return
             if not isinstance(admitted, Running):
-                self._conclusions.turn_away(held, admitted)
+                await self._turn_away(held, admitted)
+                return
+            run = admitted.run
+            if run.care and not self._suspects.may_start(held, run.care, run.put_offs):
                 return
             held.running = running = admitted
             job, attempt = running.job, running.run.attempt
@@ -223,13 +258,14 @@ class Handler:
         except SerializationError as exc:
             failure = Failure("naq.exceptions.SerializationError", str(exc))
             reason = f"cannot be decoded: {exc}"
-            return Bury(reason, held.delivery.delivered, failure=failure)
+            return Bury(reason, failure)
         headers = held.headers
         if held.delivery.delivered > 1 or ATTEMPT in headers or CHECK in headers:
-            await self._read_record(held)
+            await self._settler.read(held)
         if held.cancelled or self.draining:
             return None
-        decision = on_delivery(held.record, held.delivery, crash_limit=self._crash_limit)
+        delivery = held.first or held.delivery
+        decision = on_delivery(held.record, delivery, crash_limit=self._crash_limit)
         if not isinstance(decision, Run):
             return decision
         now = time.time()
@@ -244,13 +280,11 @@ class Handler:
             raise SerializationError(f"it is job {job.id} of queue {job.queue}")
         return job
 
-    async def _read_record(self, held: Held) -> None:
-        try:
-            held.record, held.expected = await self._results.get(held.id)
-        except SerializationError as exc:
-            # Not ours, so not believed; it is replaced when this job ends.
-            with about(held):
-                log.warning("job %s: its record cannot be read: %s", held.id, exc)
-            names = self._connection.names
-            stored = await self._connection.streams.get(names.results_stream, names.result(held.id))
-            held.expected = stored.seq if stored else 0
+    async def _turn_away(self, held: Held, decision: Skip | Bury) -> None:
+        """Conclude a job that is not to run; before it is buried, ask whether somebody has it."""
+        if isinstance(decision, Bury) and held.job is not None:
+            holder = await presence.held_elsewhere(self._connection, held.id, self._settler.worker)
+            if holder is not None:
+                self._conclusions.leave(held, holder)
+                return
+        self._conclusions.turn_away(held, decision)

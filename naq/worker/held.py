@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.jobs.job import JobStatus, current_job
+from naq.worker.deaths import past
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from naq.jobs.job import JobMessage, JobRecord
     from naq.queue.tracing import AttemptSpan
-    from naq.worker.deaths import Delivery
+    from naq.worker.deaths import Delivery, Past
     from naq.worker.decide import Run
     from naq.worker.execute import Outcome
 
@@ -61,7 +62,8 @@ class Held(msgspec.Struct, eq=False):
         reply: what it is settled by. This and ``delivery`` change when the server delivers it
             again while it is held.
         delivery: which delivery it is.
-        arrived_at: seconds of the monotonic clock.
+        arrived_at: when it was delivered, in seconds of the monotonic clock.
+        first: the delivery it was taken with, if it has been delivered again since.
         job: the decoded message; None until then, and if it cannot be decoded.
         record: what was known of it when it was taken.
         expected: that record's sequence in the stream, 0 if there was none.
@@ -78,6 +80,7 @@ class Held(msgspec.Struct, eq=False):
     reply: str
     delivery: Delivery
     arrived_at: float
+    first: Delivery | None = None
     job: JobMessage | None = None
     record: JobRecord | None = None
     expected: int = 0
@@ -85,6 +88,15 @@ class Held(msgspec.Struct, eq=False):
     scope: anyio.CancelScope | None = None
     cancelled: bool = False
     concluded: bool = False
+
+    def again(self, reply: str, delivery: Delivery, now: float) -> None:
+        """Go on under another name: the server has delivered it again, while we have it."""
+        self.first = self.first or self.delivery
+        self.reply, self.delivery, self.arrived_at = reply, delivery, now
+
+    def past(self) -> Past:
+        """Return what went before it was taken."""
+        return past(self.record, self.first or self.delivery)
 
     def cancel(self) -> bool:
         """Stop it, now or as soon as it would start; False if its outcome is known already."""

@@ -12,14 +12,18 @@ error, try again   record RETRYING (+ ``@at`` message if long)       NAK with de
 error, for good    dead letter, record FAILED                        term, with the reason
 not decodable      dead letter with the raw bytes, record FAILED     term
 poison             dead letter, record FAILED                        term
-worker drains      record PENDING, so that it is no crash            NAK: another takes it now
+not finished here  record PENDING, so that nothing was lost          NAK: another takes it now
 cancelled          record CANCELLED                                  ack
 expired            record EXPIRED                                    ack
 =================  ================================================  =======================
 
-A record is a compare-and-set on the one this delivery began with. When that fails, another worker
-got there first; a final record of its is the truth, and ours is dropped. When the server cannot
-store (no link, a full disk), the outcome is kept and tried again while the lease is renewed.
+A record is a compare-and-set on the one this delivery began with. When that fails, the record is
+read again: it may be final, then it is the truth and ours is dropped; it may tell of a later
+delivery, then the job is another worker's by now; else what it tells is what goes before ours. When
+the server cannot store (no link, a full disk), the outcome is kept and tried again while the lease
+is renewed.
+
+A job is handed back only while its lease is certain (:mod:`naq.worker.leases`).
 """
 
 from __future__ import annotations
@@ -32,22 +36,27 @@ import anyio
 import msgspec
 
 from naq.base import backoff
-from naq.base.names import ATTEMPT, OWN_HEADER
-from naq.exceptions import NaqConnectionError, PayloadTooLargeError
+from naq.base.names import ATTEMPT
+from naq.exceptions import NaqConnectionError, PayloadTooLargeError, SerializationError
+from naq.jobs.deadletters import ever_smaller
 from naq.jobs.job import UNKNOWN, Attempt, DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import at, carried
+from naq.jobs.storable import plain, storable
 from naq.nats.jetstream import MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, nak, term
-from naq.worker.decide import SHORT_DELAY, Bury, history, on_failure
+from naq.worker.deaths import NOTHING, Ended, Noted, Taken, remember, standing
+from naq.worker.decide import SHORT_DELAY, Bury, on_failure
+from naq.worker.held import about
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from naq.jobs.codec import Codec
     from naq.jobs.results import Results
     from naq.nats.connection import Connection, PubAck
-    from naq.worker.decide import Retry, Run
+    from naq.worker.decide import Retry
     from naq.worker.execute import Outcome
     from naq.worker.held import Held, Running
+    from naq.worker.leases import Leases
 
 __all__ = ["Settler"]
 
@@ -55,8 +64,9 @@ log = logging.getLogger("naq.worker")
 
 ERROR_LENGTH = 300
 """Characters that are remembered of the error of an attempt that was not the last."""
-BRIEF = 100
-"""Characters of an error's text that a letter keeps where there is no room for all of it."""
+STOPPED = "it was stopped with its worker, and handed back"
+PUT_OFF = 10.0
+"""Seconds after which a suspect that could not run is tried again."""
 
 
 class Settler:
@@ -69,7 +79,9 @@ class Settler:
         results: Results,
         codec: Codec,
         worker: str,
+        leases: Leases,
         short_delay: float = SHORT_DELAY,
+        put_off: float = PUT_OFF,
     ) -> None:
         """Prepare to settle jobs.
 
@@ -78,13 +90,17 @@ class Settler:
             results: where records are.
             codec: signs what is stored.
             worker: name of the worker, for records.
+            leases: which jobs may be handed back.
             short_delay: seconds up to which a retry waits in the consumer.
+            put_off: seconds after which a suspect that could not run is tried again.
         """
+        self.worker = worker
         self._connection = connection
         self._results = results
         self._codec = codec
-        self._worker = worker
+        self._leases = leases
         self._short_delay = short_delay
+        self._put_off = put_off
 
     def complete_soon(
         self,
@@ -108,193 +124,205 @@ class Settler:
         """Take the message off the queue: its outcome is stored, now or by another worker."""
         self._connection.ack(held.reply)
 
+    async def read(self, held: Held) -> None:
+        """Read a job's record.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached.
+        """
+        try:
+            held.record, held.expected = await self._results.get(held.id)
+        except SerializationError as exc:
+            # Not ours, so not believed; it is replaced when this job ends.
+            with about(held):
+                log.warning("job %s: its record cannot be read: %s", held.id, exc)
+            names = self._connection.names
+            stored = await self._connection.streams.get(names.results_stream, names.result(held.id))
+            held.record, held.expected = None, stored.seq if stored else 0
+
     async def settle(self, held: Held, running: Running, outcome: Outcome) -> JobStatus:
         """Settle a job that ran; return what it is now."""
         if outcome.failure is None:
-            return await self._complete(held, running, outcome)
-        run = running.run
-        failures = run.failures + 1
+            return await self._complete(held, outcome)
         decision = on_failure(
             running.job,
-            failures=failures,
+            failures=held.past().failures + 1,
             raised=outcome.raised,
             retryable=outcome.retryable,
             short_delay=self._short_delay,
         )
         if isinstance(decision, Bury):
-            bury = Bury(decision.reason, run.attempt, run.crashes, outcome.failure)
-            await self.bury(held, bury, outcome)
+            await self.bury(held, Bury(decision.reason, outcome.failure), outcome)
             return JobStatus.FAILED
-        await self._retry(held, run, outcome, decision, failures)
+        await self._retry(held, outcome, decision)
         return JobStatus.RETRYING
 
-    async def _complete(self, held: Held, running: Running, outcome: Outcome) -> JobStatus:
-        record = self._record(held, JobStatus.COMPLETED, outcome)
+    async def _complete(self, held: Held, outcome: Outcome) -> JobStatus:
+        before = held.past()
+        if before.attempts > before.failures:
+            # One of them may have ended between a dead letter and its record.
+            await self._insist(self._remove_letter, held)
         # A result that just fits is stored without the attempts before it.
-        for fitting in (record, msgspec.structs.replace(record, history=())):
+        for past in ({}, {"history": ()}):
             try:
-                await self._finish(held, fitting)
+                await self._finish(held, JobStatus.COMPLETED, outcome, **past)
             except PayloadTooLargeError as exc:
                 problem = f"the result: {exc}"
                 continue
             self.ack(held)
             return JobStatus.COMPLETED
         failure = Failure("naq.exceptions.PayloadTooLargeError", problem)
-        await self.bury(held, Bury("result too large", running.run.attempt, failure=failure))
+        await self.bury(held, Bury("result too large", failure))
         return JobStatus.FAILED
 
     async def bury(self, held: Held, decision: Bury, outcome: Outcome | None = None) -> None:
         """Make a dead letter of a job and end it."""
-        now = time.time()
-        name = held.job.function if held.job else UNKNOWN
-        failure = decision.failure or Failure("", decision.reason)
-        past = history(
-            held.record,
-            attempts=decision.attempts,
-            crashes=decision.crashes,
-            failed=self._failed(decision.attempts, outcome),
-        )
+        reason = plain(decision.reason)
+        failure = decision.failure or Failure("", reason)
+        record = self._record(held, JobStatus.FAILED, outcome)
         letter = DeadLetter(
             id=held.id,
             queue=held.queue,
-            reason=decision.reason,
-            failed_at=now,
+            reason=reason,
+            failed_at=time.time(),
             body=held.body,
-            function=name,
+            function=record.function,
             headers=carried(held.headers),
             error=failure,
-            attempts=decision.attempts,
-            worker=self._worker,
-            history=past,
+            attempts=record.attempts,
+            worker=self.worker,
+            history=record.history,
         )
         await self._store_letter(letter)
-        record = JobRecord(
-            id=held.id,
-            queue=held.queue,
-            function=name,
-            status=JobStatus.FAILED,
-            error=failure,
-            enqueued_at=held.job.enqueued_at if held.job else 0.0,
-            started_at=outcome.started_at if outcome else None,
-            finished_at=outcome.finished_at if outcome else now,
-            attempts=decision.attempts,
-            crashes=decision.crashes,
-            worker=self._worker,
-            history=past,
-        )
-        await self._finish(held, record)
-        self._connection.ack(held.reply, term(decision.reason))
+        ended = await self._finish(held, JobStatus.FAILED, outcome, error=failure)
+        if ended is not JobStatus.FAILED:
+            await self._insist(self._remove_letter, held)
+        self._connection.ack(held.reply, term(reason))
 
     async def _store_letter(self, letter: DeadLetter) -> None:
-        """Store a dead letter; one too large for the server loses details, at last its tail."""
         subject = self._connection.names.dead_letter(letter.queue, letter.id)
-        error = letter.error and msgspec.structs.replace(letter.error, traceback="")
-        brief = error and msgspec.structs.replace(error, message=error.message[:BRIEF])
-        own = {name: value for name, value in letter.headers.items() if name.startswith(OWN_HEADER)}
-        room = max(0, self._connection.max_payload - 8192)
-        for smaller in (
-            letter,
-            msgspec.structs.replace(letter, error=error),
-            msgspec.structs.replace(letter, error=brief, headers=own, history=()),
-            msgspec.structs.replace(
-                letter,
-                body=letter.body[:room],
-                error=None,
-                history=(),
-                reason=f"{letter.reason} (payload cut)",
-            ),
-        ):
-            body, headers = self._codec.seal(smaller)
+        for fitting in ever_smaller(letter, self._connection.max_payload):
+            body, headers = self._codec.seal(storable(fitting))
             try:
                 await self._insist(self._connection.store, subject, body, headers)
             except PayloadTooLargeError:
                 continue
             return
 
-    async def hand_back(self, held: Held) -> None:
+    async def _remove_letter(self, held: Held) -> None:
+        names = self._connection.names
+        letter = names.dead_letter(held.queue, held.id)
+        await self._connection.streams.purge(names.results_stream, letter)
+
+    async def hand_back(self, held: Held, *, put_off: bool = False) -> None:
         """Give a job that will not be finished here to another worker, at once.
 
-        The record says so, or the next worker would take this for a crash.
+        The record says so, or the next worker would take this for a job that was lost.
+
+        Args:
+            held: the job.
+            put_off: it is a suspect that could not run, and is to be tried a little later.
         """
-        before = held.record
-        record = self._record(held, JobStatus.PENDING)
-        if held.running is None and before is not None:
-            record = msgspec.structs.replace(
-                record,
-                attempts=before.attempts,
-                failures=before.failures,
-                crashes=before.crashes,
-                history=before.history,
+        now = time.time()
+
+        def record() -> JobRecord:
+            error = held.record.error if held.record else None
+            left = self._unfinished(
+                held, JobStatus.PENDING, put_off=put_off, error=error, finished_at=None
             )
-        record = msgspec.structs.replace(
-            record,
-            finished_at=None,
-            error=before.error if before else None,
-            seq=held.delivery.seq,
-            delivered=held.delivery.delivered,
-        )
-        if await self._results.put(record, ttl=self._ttl(held), expected=held.expected):
-            self._connection.ack(held.reply, nak())
-        else:
-            await self._yield_to_other(held)
+            if held.running is None:
+                return left
+            stopped = self._attempt(left.attempts, held.running.started_at, now, STOPPED)
+            return msgspec.structs.replace(left, history=remember(left.history, [stopped]))
+
+        if await self._note(held, record, self._results.put, ttl=self._ttl(held)):
+            self._give_back(held, self._put_off if put_off else 0.0)
 
     async def end(self, held: Held, status: JobStatus) -> None:
         """Record that a job was cancelled or has expired, and ack it."""
-        await self._finish(held, self._record(held, status))
+        await self._finish(held, status)
         self.ack(held)
 
     # ----------------------------------------------------------------- steps
 
-    async def _retry(
-        self, held: Held, run: Run, outcome: Outcome, decision: Retry, failures: int
-    ) -> None:
-        record = msgspec.structs.replace(
-            self._record(held, JobStatus.RETRYING, outcome),
-            error=outcome.failure,
-            failures=failures,
-            retry_at=time.time() + decision.delay,
-            seq=held.delivery.seq,
-            delivered=held.delivery.delivered,
-        )
+    def _certain(self, held: Held) -> bool:
+        connected = self._connection.connected
+        return connected and self._leases.certain(held.arrived_at, time.monotonic())
+
+    def _give_back(self, held: Held, delay: float) -> None:
+        """Have the server deliver it again in ``delay`` seconds, or else when its lease ends."""
+        if self._certain(held):
+            self._connection.ack(held.reply, nak(delay))
+
+    async def _retry(self, held: Held, outcome: Outcome, decision: Retry) -> None:
+        retry_at = time.time() + decision.delay
+        following = held.past().attempts + 2
+
+        def record() -> JobRecord:
+            return self._unfinished(held, JobStatus.RETRYING, outcome, retry_at=retry_at)
+
+        async def put(*args: Any, **options: Any) -> bool:
+            return bool(await self._insist(self._results.put, *args, **options))
+
         # It must outlive the wait it is about.
         ttl = max(self._ttl(held), decision.delay + 86_400)
-        stored = await self._insist(self._results.put, record, ttl=ttl, expected=held.expected)
-        if not stored:
-            await self._yield_to_other(held)
-        elif decision.scheduled:
-            await self._schedule(held, run, decision.delay)
+        if not await self._note(held, record, put, ttl=ttl):
+            return
+        if decision.scheduled or not self._certain(held):
+            await self._schedule(held, following, retry_at)
             self.ack(held)
         else:
-            self._connection.ack(held.reply, nak(decision.delay))
+            self._give_back(held, decision.delay)
 
-    async def _schedule(self, held: Held, run: Run, delay: float) -> None:
+    async def _note(
+        self,
+        held: Held,
+        record: Callable[[], JobRecord],
+        put: Callable[..., Awaitable[bool]],
+        *,
+        ttl: float,
+    ) -> bool:
+        """Write a record that is not the last; whether the job is still ours to settle."""
+        while not await put(record(), ttl=ttl, expected=held.expected):
+            await self.read(held)
+            match standing(held.record, held.delivery):
+                case Ended():
+                    self.ack(held)
+                    return False
+                case Taken():
+                    return False
+                case Noted():  # by us: only the answer was lost
+                    return True
+        return True
+
+    async def _schedule(self, held: Held, attempt: int, moment: float) -> None:
         names = self._connection.names
         headers = carried(held.headers) | {
-            ATTEMPT: str(run.attempt + 1),
-            SCHEDULE: at(time.time() + delay),
+            ATTEMPT: str(attempt),
+            SCHEDULE: at(moment),
             SCHEDULE_TARGET: names.job(held.queue, held.id),
             # With the place of the message it follows: a job that is queued again counts anew.
-            MESSAGE_ID: f"{held.id}:{held.delivery.seq}:{run.attempt + 1}",
+            MESSAGE_ID: f"{held.id}:{held.delivery.seq}:{attempt}",
         }
         subject = names.delayed(held.queue, held.id)
         await self._insist(self._connection.store, subject, held.body, headers)
 
-    async def _finish(self, held: Held, record: JobRecord) -> None:
-        """Write a final record, unless another worker has written one already."""
-        expected = held.expected
-        while not await self._insist(
-            self._results.put, record, ttl=self._ttl(held), expected=expected
-        ):
-            there, expected = await self._results.get(held.id)
+    async def _finish(
+        self, held: Held, status: JobStatus, outcome: Outcome | None = None, **changes: Any
+    ) -> JobStatus:
+        """Write a final record, unless there is one; return what the job has ended as."""
+        while True:
+            record = msgspec.structs.replace(self._record(held, status, outcome), **changes)
+            if await self._insist(
+                self._results.put, record, ttl=self._ttl(held), expected=held.expected
+            ):
+                return status
+            await self._insist(self.read, held)
+            there = held.record
             if there is not None and there.status.final:
-                log.info("job %s had ended elsewhere as %s", held.id, there.status)
-                return
-
-    async def _yield_to_other(self, held: Held) -> None:
-        """Another worker wrote the record we began with: ack if it ended the job, else leave."""
-        there, _ = await self._results.get(held.id)
-        if there is not None and there.status.final:
-            self.ack(held)
+                if there.worker != self.worker:
+                    log.info("job %s had ended elsewhere as %s", held.id, there.status)
+                return there.status
 
     async def _insist(self, store: Any, *args: Any, **kwargs: Any) -> Any:
         """Store, for as long as it takes: giving up would run the job a second time."""
@@ -318,15 +346,37 @@ class Settler:
             return None
         error = outcome.failure
         text = f"{error.type.rpartition('.')[2]}: {error.message}"[:ERROR_LENGTH]
-        return Attempt(number, self._worker, outcome.started_at, outcome.finished_at, text)
+        return self._attempt(number, outcome.started_at, outcome.finished_at, text)
+
+    def _attempt(self, number: int, began: float, ended: float, error: str) -> Attempt:
+        return Attempt(number, self.worker, began, ended, error)
+
+    def _unfinished(
+        self,
+        held: Held,
+        status: JobStatus,
+        outcome: Outcome | None = None,
+        *,
+        put_off: bool = False,
+        **changes: Any,
+    ) -> JobRecord:
+        """Make a record of a job that will be delivered again: what the next worker goes by."""
+        before = held.past().suspicion
+        put_offs = 0 if held.running else before.put_off + put_off
+        suspicion = msgspec.structs.replace(before, put_off=put_offs)
+        return msgspec.structs.replace(
+            self._record(held, status, outcome),
+            seq=held.delivery.seq,
+            delivered=held.delivery.delivered,
+            suspicion=suspicion if suspicion != NOTHING.suspicion else None,
+            **changes,
+        )
 
     def _record(self, held: Held, status: JobStatus, outcome: Outcome | None = None) -> JobRecord:
-        job, running = held.job, held.running
-        run = running.run if running else None
-        past: tuple[Attempt, ...] = ()
-        failed = self._failed(run.attempt, outcome) if run else None
-        if run is not None and (failed or run.crashes or held.record is not None):
-            past = history(held.record, attempts=run.attempt, crashes=run.crashes, failed=failed)
+        """Make a record out of what went before, and of this attempt, if it was one."""
+        job, running, before = held.job, held.running, held.past()
+        attempts = before.attempts + (running is not None)
+        failed = self._failed(attempts, outcome)
         return JobRecord(
             id=held.id,
             queue=held.queue,
@@ -334,12 +384,14 @@ class Settler:
             status=status,
             value=outcome.value if outcome else b"",
             encoding=outcome.encoding if outcome else "",
+            error=outcome.failure if outcome else None,
             enqueued_at=job.enqueued_at if job else 0.0,
             started_at=outcome.started_at if outcome else (running.started_at if running else None),
             finished_at=outcome.finished_at if outcome else time.time(),
-            attempts=run.attempt if run else 0,
-            failures=run.failures if run else 0,
-            crashes=run.crashes if run else 0,
-            worker=self._worker,
-            history=past,
+            attempts=attempts,
+            failures=before.failures + (failed is not None),
+            crashes=before.crashes,
+            lost=before.lost,
+            worker=self.worker,
+            history=remember(before.history, [failed]) if failed else before.history,
         )

@@ -14,6 +14,8 @@ Runners are started when there is work for them, up to the limit. When several j
 one runner is woken; each runner that finds more jobs waiting wakes the next before it starts its
 own. So a batch of jobs that never wait is run by one task without a single switch, and jobs that
 do wait all run side by side.
+
+One job may be given precedence: it starts before the others, beside them or with nothing beside it.
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ class Slots(Generic[W]):
         self._interrupted = interrupted
         self._freed = freed
         self._prepare = prepare
+        self._first: W | None = None
+        self._alone = self._beside_threads = False
         self._count = 0
         self._woken = 0
         self._idle: list[anyio.Event] = []
@@ -79,6 +83,8 @@ class Slots(Generic[W]):
     @property
     def free(self) -> int:
         """Slots that neither run a job nor have one waiting for them; may be negative."""
+        if self._alone:
+            return 0
         return self._limit - self.busy - self.blocked - len(self.waiting)
 
     def submit(self, work: W) -> None:
@@ -86,12 +92,55 @@ class Slots(Generic[W]):
         self.waiting.append(work)
         self._wake()
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing starts any more but one job."""
+        return self._alone
+
+    def submit_first(self, work: W, *, alone: bool = False, beside_threads: bool = False) -> None:
+        """Run ``work`` before all others, one such job at a time.
+
+        Args:
+            work: what to run.
+            alone: start nothing until :meth:`reopen`, and this when all that runs has ended.
+            beside_threads: then do not wait for threads whose job is gone.
+        """
+        self._first, self._alone, self._beside_threads = work, alone, beside_threads
+        self._wake()
+
+    def is_first(self, work: W) -> bool:
+        """Whether ``work`` of :meth:`submit_first` has not been started."""
+        return self._first is work
+
+    def withdraw(self, work: W) -> bool:
+        """Forget ``work`` of :meth:`submit_first`; whether it had not been started."""
+        if self._first is not work:
+            return False
+        self._first = None
+        return True
+
+    def reopen(self) -> None:
+        """Start others again."""
+        if self._alone:
+            self._alone = False
+            self._wake()
+            self._freed()
+
+    def _ready(self) -> bool:
+        """Whether a job may start now."""
+        if self.busy + self.blocked >= self._limit:
+            return False
+        if self._alone:
+            free = not self.busy and (self._beside_threads or not self.blocked)
+            return free and self._first is not None
+        return bool(self.waiting) or self._first is not None
+
     def _wake(self) -> None:
         """See to it that somebody takes the next waiting job, if there is a slot for it.
 
         Only one runner at a time is on its way; it wakes the next if there is more to do.
         """
-        if self._woken or not self.waiting or self.busy + self.blocked >= self._limit:
+        if self._woken or not self._ready():
             return
         if self._idle:
             self._woken += 1
@@ -141,9 +190,12 @@ class Slots(Generic[W]):
             self._freed()
 
     async def _next(self) -> W:
-        while not self.waiting or self.busy + self.blocked >= self._limit:
+        while not self._ready():
             event = anyio.Event()
             self._idle.append(event)
             await event.wait()
             self._woken -= 1
+        if self._first is not None:
+            work, self._first = self._first, None
+            return work
         return self.waiting.popleft()

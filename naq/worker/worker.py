@@ -20,6 +20,7 @@ A paused worker has no intake and is otherwise as it was: jobs run, leases are r
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -44,7 +45,9 @@ from naq.worker.conclude import Conclusions
 from naq.worker.decide import SHORT_DELAY
 from naq.worker.handler import HOLD, Handler
 from naq.worker.intake import Intake
-from naq.worker.settle import Settler
+from naq.worker.leases import Leases
+from naq.worker.settle import PUT_OFF, Settler
+from naq.worker.suspects import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,6 +99,8 @@ class Worker:
         allow: Iterable[str] = (),
         hold: float = HOLD,
         short_delay: float = SHORT_DELAY,
+        patience: float = PATIENCE,
+        put_off: float = PUT_OFF,
         settings: Settings | None = None,
         connection: Connection | None = None,
     ) -> None:
@@ -108,12 +113,15 @@ class Worker:
             name: unique name; None makes one of host, pid and chance.
             drain_timeout: seconds running jobs get when the worker is stopped.
             burst: stop when the queues are empty.
-            crash_limit: how many workers a job may take down before it is dead-lettered.
+            crash_limit: how many workers a job may take down before it is dead-lettered, the last
+                one with nothing beside it.
             allow: modules whose functions may run in ``json`` mode.
             hold: seconds a job that came while all slots were taken waits for one before it is
                 handed back.
             short_delay: seconds up to which a retry waits where it is; a longer one is scheduled,
                 like any delayed job.
+            patience: seconds a suspect, a job whose worker died, waits for its turn here.
+            put_off: seconds after which one that had no turn is tried again, here or elsewhere.
             settings: instead of the environment's.
             connection: an open one, instead of one of its own.
 
@@ -142,6 +150,8 @@ class Worker:
         self._codec = Codec.from_settings(self.settings, allow=tuple(allow))
         self._hold = hold
         self._short_delay = short_delay
+        self._patience = patience
+        self._put_off = put_off
         self._nats_url = nats_url
         self._given = connection
         self._parts: _Parts | None = None
@@ -279,12 +289,13 @@ class Worker:
             await ensure_streams(connection)
             await ensure_counters(connection)
             ack_wait = min([await ensure_consumer(connection, queue) for queue in self.queues])
+            leases = Leases(ack_wait, time.monotonic())
             async with (
                 self._presence.serving(connection, self.info, self.about) as services,
                 anyio.create_task_group() as jobs,
             ):
-                parts = self._parts = self._assemble(connection, services, jobs)
-                renew = partial(_renew_forever, connection, parts.conclusions, ack_wait / 3)
+                parts = self._parts = self._assemble(connection, leases, services, jobs)
+                renew = partial(_renew_forever, connection, parts.conclusions, leases, ack_wait / 3)
                 services.start_soon(renew, name="naq worker lease")
                 services.start_soon(apply_tasks, connection, name="naq worker schedules")
                 services.start_soon(
@@ -292,7 +303,9 @@ class Worker:
                 )
                 await self._work(parts, jobs, stopping, forced, task_status)
 
-    def _assemble(self, connection: Connection, services: TaskGroup, jobs: TaskGroup) -> _Parts:
+    def _assemble(
+        self, connection: Connection, leases: Leases, services: TaskGroup, jobs: TaskGroup
+    ) -> _Parts:
         intake = Intake(connection, self.queues)
         intake.pause(on=self._paused)
         results = Results(connection, codec=self._codec)
@@ -301,7 +314,9 @@ class Worker:
             results=results,
             codec=self._codec,
             worker=self.id,
+            leases=leases,
             short_delay=self._short_delay,
+            put_off=self._put_off,
         )
         conclusions = Conclusions(
             jobs,
@@ -315,11 +330,12 @@ class Worker:
             jobs,
             services,
             codec=self._codec,
-            results=results,
+            settler=settler,
             conclusions=conclusions,
             concurrency=self.concurrency,
             crash_limit=self.crash_limit,
             hold=self._hold,
+            patience=self._patience,
             freed=intake.want,
         )
         return _Parts(connection, intake, conclusions, handler)
@@ -345,26 +361,36 @@ class Worker:
             task_status.started(self)
             log.info("worker %s takes jobs from %s", self.id, ", ".join(self.queues))
             await stopping.wait()
-            handler.draining = True
+            handler.drain()
             await intake.stop()
+            handler.hand_back_waiting()
             await conclusions.drain(self.drain_timeout, forced)
         finally:
             # Reached by cancellation too: nobody shall wait for a redelivery.
-            handler.draining = True
+            handler.drain()
             with anyio.move_on_after(HAND_BACK_TIMEOUT, shield=True):
                 await intake.stop()
+                handler.hand_back_waiting()
                 await conclusions.interrupt()
             conclusions.abandon()
             jobs.cancel_scope.cancel()
 
 
-async def _renew_forever(connection: Connection, conclusions: Conclusions, interval: float) -> None:
+async def _renew_forever(
+    connection: Connection, conclusions: Conclusions, leases: Leases, interval: float
+) -> None:
     """Renew the lease of everything held."""
-    while True:
-        await anyio.sleep(interval)
-        if connection.connected:
-            for held in conclusions.held.values():
-                connection.publish(held.reply, IN_PROGRESS)
+
+    def on_link(_up: bool) -> None:
+        leases.doubt(time.monotonic())
+
+    with connection.link_listener(on_link):
+        while True:
+            await anyio.sleep(interval)
+            if connection.connected:
+                for held in conclusions.held.values():
+                    connection.publish(held.reply, IN_PROGRESS)
+                leases.renewed(time.monotonic())
 
 
 async def _watch_burst(intake: Intake, conclusions: Conclusions, stopping: anyio.Event) -> None:

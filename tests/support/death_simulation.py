@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from naq.worker.deaths import (
+    PUT_OFF_LIMIT,
     Care,
     Death,
     Delivery,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 LIMIT = 3
 RESTART = 1.0
-PATIENCE, PUT_OFF, PUT_OFFS = 30.0, 10.0, 10
+PATIENCE, PUT_OFF = 30.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Simulation:
             worker.solitary = job
             if not worker.running:
                 self._start(worker, job)
-            elif job.put_off < PUT_OFFS:
+            elif job.put_off < PUT_OFF_LIMIT:
                 self._at(PATIENCE, lambda: self._put_off(worker, job))
 
     def _put_off(self, worker: Worker, job: Job) -> None:

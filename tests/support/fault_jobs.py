@@ -46,3 +46,21 @@ async def kill_at_first(path, times):
     if attempt <= times:
         os.kill(os.getpid(), signal.SIGKILL)
     return attempt
+
+
+async def failing_first(path):
+    """Fail at the first attempt."""
+    attempt = naq.current_job().attempt
+    _note(path, attempt)
+    if attempt == 1:
+        raise ValueError("the first one")
+    return attempt
+
+
+async def slow_first(path):
+    """Take long at the first attempt."""
+    attempt = naq.current_job().attempt
+    _note(path, attempt)
+    if attempt == 1:
+        await anyio.sleep(600)
+    return attempt

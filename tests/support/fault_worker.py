@@ -20,6 +20,9 @@ STEPS = {
     "before the function is called": (handler, "execute"),
     "before the result is sent": (settle.Settler, "complete_soon"),
     "after the result is stored, before the ack": (connection.Connection, "ack"),
+    "after the record is stored, before the job is handed back": (settle.Settler, "_give_back"),
+    "after the schedule of a retry is stored, before the ack": (connection.Connection, "ack"),
+    "after the dead letter is stored, before the record": (settle.Settler, "_finish"),
 }
 
 if __name__ == "__main__":

@@ -137,6 +137,9 @@ def _described(info: JobInfo, connection: Connection) -> dict[str, Any]:
                 "started_at": utc(past.started_at),
                 "finished_at": utc(past.finished_at),
                 "error": past.error,
+                "death": past.death or None,
+                "exit": past.exit,
+                "beside": past.beside,
             }
             for past in info.record.history
         ]

@@ -273,3 +273,87 @@ async def test_with_a_key_unsigned_and_forged_jobs_are_never_decoded(
         assert "not signed" in reasons[unsigned.id]
         assert good.id not in reasons
         assert (await _queues.queue_stats(connection, "default")).dead == 2
+
+
+# --------------------------------------------------------------------------- errors
+
+
+class Lazy(str):
+    """A text that is no plain one, as of a translation or of markup."""
+
+    __slots__ = ()
+
+
+class LazyError(Exception):
+    def __str__(self):
+        return Lazy("lazy")
+
+
+class MuteError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+STRANGE = type("StrangeError", (Exception,), {"__module__": "strange\udce9"})
+NOWHERE = type("NowhereError", (Exception,), {"__module__": None})
+
+
+def error(kind):
+    surrogates = "r\udce9sum\udce9"
+    caused = ValueError("outer")
+    caused.__cause__ = MuteError()
+    noted = ValueError("noted")
+    noted.add_note(surrogates)
+    return {
+        "surrogates": ValueError(surrogates),
+        "surrogates in bytes": UnicodeDecodeError(surrogates, b"\xe9", 0, 1, surrogates),
+        "a subclass of str": LazyError(),
+        "no text at all": MuteError(),
+        "a cause without text": caused,
+        "a note": noted,
+        "a strange module": STRANGE("x"),
+        "no module": NOWHERE("x"),
+        "a huge number": OverflowError(2**4000),
+        "nothing": ValueError(),
+        "a file name": FileNotFoundError(2, "no such file", surrogates),
+        "a group": ExceptionGroup(surrogates, [MuteError(), ValueError(surrogates)]),
+    }[kind]
+
+
+RUNS = []
+
+
+async def fails(kind):
+    RUNS.append(kind)
+    raise error(kind)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "surrogates",
+        "surrogates in bytes",
+        "a subclass of str",
+        "no text at all",
+        "a cause without text",
+        "a note",
+        "a strange module",
+        "no module",
+        "a huge number",
+        "nothing",
+        "a file name",
+        "a group",
+    ],
+)
+async def test_whatever_an_error_says_it_is_recorded(queue, connection, run_worker, kind, retries):
+    RUNS.clear()
+    async with run_worker():
+        job = await queue.enqueue(fails, kind, max_retries=retries)
+        with pytest.raises(JobExecutionError):
+            await job.result(timeout=10)
+
+        assert [kind] * (retries + 1) == RUNS
+        assert (await DeadLetters(connection).get(job.id)).attempts == retries + 1
+        assert await alive(queue)
+    assert (await queue.stats()).depth == 0

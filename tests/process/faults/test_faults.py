@@ -7,12 +7,21 @@ import sys
 
 import anyio
 import pytest
-from fault_jobs import kill_at_first, noted, noted_in_a_thread, noted_slowly
+from fault_jobs import (
+    failing_first,
+    kill_at_first,
+    noted,
+    noted_in_a_thread,
+    noted_slowly,
+    slow_first,
+)
 from fault_waits import until
 
 import naq
 from naq.exceptions import JobExecutionError, NaqConnectionError, ServerRefusedError
 from naq.jobs.deadletters import DeadLetters
+from naq.jobs.results import Results
+from naq.worker.deaths import Death, Delivery, Stage, on_death
 
 pytestmark = pytest.mark.process
 
@@ -69,28 +78,99 @@ async def test_a_job_that_kills_its_worker_runs_again_elsewhere(settings, start_
         assert notes.lines() == ["1", "2", "3"]
 
 
-async def test_a_job_that_kills_three_workers_is_poison(settings, start_worker, notes):
+async def note_death(queue, job, status):
+    """Write down, as whoever saw the worker's process end, that it was running this job alone."""
+    results = Results(queue._connection)
+    record, expected = await results.get(job.id)
+    names = queue._connection.names
+    queued = await queue._connection.streams.get(names.jobs_stream, names.job("default", job.id))
+    delivery = Delivery(queued.seq, record.delivered + 1 if record else 1)
+    death = Death(status=status, started=1, worker="dead")
+    note = on_death(record, delivery, Stage.STARTED, death, job_id=job.id, queue="default")
+    assert await results.put(note.record, ttl=None, expected=expected)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_job_that_crashes_as_many_workers_as_it_may_is_poison(
+    settings, start_worker, notes, limit
+):
+    options = ("--crash-limit", str(limit))
     async with naq.Queue("default", settings=settings) as queue:
         job = await queue.enqueue(kill_at_first, notes.path, 99)
-        for _ in range(3):
-            assert start_worker().wait() == -signal.SIGKILL
-        assert start_worker("--burst").wait() == 0
+        for _ in range(limit):
+            assert start_worker(*options).wait() == -signal.SIGKILL
+            await note_death(queue, job, -signal.SIGSEGV)
+        assert start_worker(*options, "--burst").wait() == 0
 
         with pytest.raises(JobExecutionError, match="poison"):
             await job.result(timeout=1)
         letter = await DeadLetters(queue._connection).get(job.id)
-        assert (letter.attempts, notes.lines()) == (3, ["1", "2", "3"])
+        runs = [str(number) for number in range(1, limit + 1)]
+        assert (letter.attempts, notes.lines()) == (limit, runs)
+        assert [attempt.death for attempt in letter.history] == ["crash"] * limit
         assert letter.body
 
 
-async def test_the_poison_limit_can_be_set(settings, start_worker, notes):
+async def test_kills_from_outside_and_lapsed_leases_are_no_crashes(settings, start_worker, notes):
     async with naq.Queue("default", settings=settings) as queue:
-        job = await queue.enqueue(kill_at_first, notes.path, 99)
-        assert start_worker("--crash-limit", "1").wait() == -signal.SIGKILL
-        assert start_worker("--crash-limit", "1", "--burst").wait() == 0
+        job = await queue.enqueue(kill_at_first, notes.path, 4)
+        for _ in range(4):  # more often than a job may crash workers
+            assert start_worker().wait() == -signal.SIGKILL
+        start_worker("--burst").wait()
 
-        with pytest.raises(JobExecutionError, match="poison"):
-            await job.result(timeout=1)
+        assert await job.result(timeout=1) == 5
+        record = (await job.refresh()).record
+        assert (record.attempts, record.crashes, record.lost) == (5, 0, 4)
+        assert [attempt.death for attempt in record.history] == ["lost"] * 4
+
+
+RECORDED = "after the record is stored, before the job is handed back"
+SCHEDULED = "after the schedule of a retry is stored, before the ack"
+
+
+@pytest.mark.parametrize(
+    ("step", "function", "delay", "status"),
+    [
+        (RECORDED, failing_first, 0, "retrying"),
+        (RECORDED, slow_first, 0, "pending"),
+        (SCHEDULED, failing_first, 3600, "retrying"),
+    ],
+    ids=["retry", "hand-back", "scheduled retry"],
+)
+async def test_a_worker_killed_after_it_wrote_what_comes_next(  # noqa: PLR0917
+    settings, start_worker, notes, step, function, delay, status
+):
+    """The record tells the next worker that nothing was lost."""
+    async with naq.Queue("default", settings=settings) as queue:
+        doomed = start_worker(step=step)
+        job = await queue.enqueue(function, notes.path, max_retries=1, retry_delay=delay)
+        if function is slow_first:
+            await until(notes.lines)
+            doomed.signal(signal.SIGTERM)
+            await until(lambda: "stopping when running jobs are done" in doomed.output)
+            doomed.signal(signal.SIGTERM)
+        assert doomed.wait() == -signal.SIGKILL
+        record = (await job.refresh()).record
+        assert (record.status, record.attempts, record.lost) == (status, 1, 0)
+        start_worker("--burst").wait()
+
+        assert await job.result(timeout=1) == 2
+        record = (await job.refresh()).record
+        assert (record.attempts, record.crashes, record.lost) == (2, 0, 0)
+
+
+async def test_a_worker_killed_after_it_stored_a_dead_letter(settings, start_worker, notes):
+    async with naq.Queue("default", settings=settings) as queue:
+        doomed = start_worker(step="after the dead letter is stored, before the record")
+        job = await queue.enqueue(failing_first, notes.path)
+        assert doomed.wait() == -signal.SIGKILL
+        assert (await queue.stats()).dead == 1
+        start_worker("--burst").wait()
+
+        assert await job.result(timeout=1) == 2  # it had a second try, since nobody knew of its end
+        assert (await queue.stats()).dead == 0
+        record = (await job.refresh()).record
+        assert (record.attempts, record.crashes, record.lost) == (2, 0, 1)
 
 
 # --------------------------------------------------------------------------- the server
