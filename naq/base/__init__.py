@@ -2,6 +2,7 @@
 
 * ``names`` — what things are called on the server, and which names users may give
 * ``text`` — what people write: durations, addresses, ``module:function``, templates
+* ``imports`` — where modules are imported from, and how naq's own programs are started
 * ``backoff`` — how long to wait before trying again
 * ``local`` — private files and free ports of this machine
 * ``unix`` — who is at the other end of a Unix socket

@@ -16,12 +16,12 @@ import threading
 import time
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import anyio
 from cyclopts import Parameter
 
+from naq.base.imports import let_import
 from naq.cli import render
 from naq.cli.common import Common, Duration, Flag, settings
 from naq.exceptions import EnvironmentProblemError, NaqException
@@ -211,8 +211,8 @@ def _prepare(common: Common | None) -> Settings:
 
 
 def _import(modules: tuple[str, ...]) -> None:
-    """Import modules with tasks, from the current directory too, as ``python -m`` does."""
-    sys.path.insert(0, str(Path.cwd()))
+    """Import modules with tasks, from the current directory too."""
+    let_import()
     for module in modules:
         try:
             importlib.import_module(module)

@@ -13,6 +13,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
+from naq.base.imports import here
 from naq.dashboard.app import make_app
 from naq.dashboard.auth import Auth, is_loopback, new_token
 from naq.dashboard.data.link import Link
@@ -86,7 +87,7 @@ class Dashboard:
             raise ConfigurationError(f"port={port!r}: must be between 0 and 65535")
         self.host, self.port = host, port
         self.generated = token is None
-        directory = directory or Path.cwd()
+        directory = directory or here() or Path("/")
         found = RunDir.find(directory)
         self.token = token or new_token(found.path if found else None)
         self._stopping = trio.Event()

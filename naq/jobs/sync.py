@@ -24,6 +24,7 @@ import anyio
 from anyio.from_thread import BlockingPortal
 
 from naq.nats.connection import connect, use_connection
+from naq.nats.locate import place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,11 +67,9 @@ class SyncRuntime:
     ) -> T:
         """Run ``await function(connection)`` with the connection for ``nats_url``.
 
-        Connections are kept by url, environment and directory, which is what decides where the
-        server is, and which part of it is ours.
+        Connections are kept by what decides where the server is, and which part of it is ours.
         """
-        named = (os.environ.get("NAQ_NATS_URL"), os.environ.get("NAQ_PREFIX"))
-        key = (nats_url, *named, os.getcwd())  # noqa: PTH109 - a plain str
+        key = place(nats_url)
 
         async def call() -> T:
             return await function(await self._connection(key, nats_url))

@@ -16,12 +16,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from naq.base.imports import here
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from naq.settings import Settings
 
-__all__ = ["BrokerFile", "Target", "locate", "moved", "read_broker_file", "redact"]
+__all__ = ["BrokerFile", "Target", "locate", "moved", "place", "read_broker_file", "redact"]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 BROKER_FILE = "nats.json"
@@ -92,11 +93,23 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
         return replace(target, url=_checked(settings.nats_url), source="NAQ_NATS_URL")
     if settings.nats_context:
         return _from_context(settings.nats_context)
-    found = _running_broker(start or Path.cwd())
+    directory = start or here()
+    found = None if directory is None else _running_broker(directory)
     if found is not None:
         path, broker = found
         return _from_broker(path, broker)
     return target
+
+
+def place(nats_url: str | None) -> tuple[str | None, ...]:
+    """Return what decides which server is meant, and which part of it is ours.
+
+    The current directory does where nothing else is given; there need not be one.
+    """
+    given = tuple(os.environ.get(f"NAQ_{name}") for name in ("NATS_URL", "NATS_CONTEXT"))
+    directory = None if nats_url or any(given) else here()
+    prefix = os.environ.get("NAQ_PREFIX")
+    return nats_url, *given, prefix, None if directory is None else str(directory)
 
 
 def moved(target: Target) -> Target | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from naq.base.imports import PYTHON
 from naq.services.tasks import until_stopped
 from naq.services.values import BIND
 from naq.supervisor.kinds.kind import Kind, Launch
@@ -64,7 +64,7 @@ class DashboardKind(Kind):
         """Run ``naq dashboard``."""
         options = replica.service.options
         host, port = self._place(replica)
-        words = [sys.executable, "-m", "naq", "dashboard", "--host", host, "--port", str(port)]
+        words = [*PYTHON, "-m", "naq", "dashboard", "--host", host, "--port", str(port)]
         env: dict[str, str | None] = {}
         if options["token"]:
             # Not on the command line, which everybody on this machine can read.

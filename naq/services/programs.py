@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from naq.base.imports import PYTHON, let_import
 from naq.base.text import uses_port
-from naq.services.tasks import importable
 from naq.services.values import FUNCTION
 from naq.supervisor.kinds.kind import Kind, Launch
 from naq.supervisor.kinds.schema import Invalid, Key, Scalar
@@ -97,7 +96,7 @@ class CallableKind(Kind):
         """Run the function in a Python process of its own."""
         runner = ("-m", "naq.supervisor.process.runner")
         target = replica.service.options["target"]
-        return Launch(argv=(sys.executable, *runner, target, replica.name), lifeline=True)
+        return Launch(argv=(*PYTHON, *runner, target, replica.name), lifeline=True)
 
     async def run(  # noqa: ASYNC128 - the function calls started()
         self, replica: ReplicaContext, *, task_status: TaskStatus
@@ -105,6 +104,6 @@ class CallableKind(Kind):
         """Run the function here."""
         from naq.supervisor.process.runner import function_of
 
-        importable(replica.cwd)
+        let_import(replica.cwd)
         function = function_of(replica.service.options["target"])
         await function(replica, task_status=task_status)

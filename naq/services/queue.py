@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 import socket
-import sys
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from naq.base.imports import PYTHON, let_import
 from naq.base.text import uses_port
-from naq.services.tasks import importable, until_stopped
+from naq.services.tasks import until_stopped
 from naq.services.values import AT_LEAST_ONE, LISTEN, QUEUE
 from naq.supervisor.kinds.kind import Kind, Launch, PauseSignals
 from naq.supervisor.kinds.schema import Choice, Key, ListOf
@@ -63,7 +63,7 @@ class WorkerKind(Kind):
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq worker``."""
         options = replica.service.options
-        words = [sys.executable, "-m", "naq", "worker", *options["queues"]]
+        words = [*PYTHON, "-m", "naq", "worker", *options["queues"]]
         words += ["--name", _worker_name(replica), "--backend", options["backend"]]
         words += ["--concurrency", str(options["concurrency"])]
         words += ["--crash-limit", str(options["crash_limit"])]
@@ -83,7 +83,7 @@ class WorkerKind(Kind):
         from naq.worker.worker import Worker
 
         options = replica.service.options
-        importable(replica.cwd)
+        let_import(replica.cwd)
         for module in options["import"]:
             import_module(module)
         worker = Worker(
@@ -140,7 +140,7 @@ class SchedulerKind(Kind):
     def launch(self, replica: ReplicaContext) -> Launch:
         """Run ``naq scheduler``."""
         options = replica.service.options
-        words = [sys.executable, "-m", "naq", "scheduler", "--instance-id", _worker_name(replica)]
+        words = [*PYTHON, "-m", "naq", "scheduler", "--instance-id", _worker_name(replica)]
         words += ["--poll-interval", f"{options['poll_interval']:g}"]
         words += ["--backend", options["backend"]]
         if not options["ha"]:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from naq.supervisor.kinds.kind import ReplicaContext
 
-__all__ = ["importable", "until_stopped"]
-
-
-def importable(directory: Path) -> None:
-    """Let modules be imported from ``directory``, as ``python -m`` would from the current one."""
-    if str(directory) not in sys.path:
-        sys.path.insert(0, str(directory))
+__all__ = ["until_stopped"]
 
 
 async def until_stopped(

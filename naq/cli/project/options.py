@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from naq.base.exits import Exit
+from naq.base.imports import here
 from naq.cli import common, render
 from naq.exceptions import ConfigurationError, EnvironmentProblemError, SupervisorError
 
@@ -61,7 +62,12 @@ def read(how: Recipe) -> Topology:
     from naq.services import KINDS
 
     with bad_file():
-        return how.read(KINDS, Path.cwd())
+        directory = here()
+        if directory is None:
+            raise ConfigurationError(
+                "the current directory has been deleted; change to the project's"
+            )
+        return how.read(KINDS, directory)
 
 
 @contextmanager

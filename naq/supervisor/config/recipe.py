@@ -5,14 +5,15 @@ from __future__ import annotations
 import tomllib
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from naq.base.imports import here
 from naq.exceptions import ConfigurationError
 from naq.supervisor.config import read as config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from naq.supervisor.kinds.kind import Kinds
     from naq.supervisor.kinds.topology import Topology
@@ -73,8 +74,10 @@ class Recipe:
 
     def _shown(self) -> Path:
         assert self.file is not None, "asked only where there is one"
-        here = Path.cwd()
-        return self.file.relative_to(here) if self.file.is_relative_to(here) else self.file
+        directory = here()
+        if directory is None or not self.file.is_relative_to(directory):
+            return self.file
+        return self.file.relative_to(directory)
 
 
 def setting(text: str) -> tuple[tuple[str, ...], Any]:

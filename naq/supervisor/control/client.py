@@ -7,10 +7,10 @@ import select
 import socket
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naq.base.exits import Exit
+from naq.base.imports import here
 from naq.base.unix import peer_of
 from naq.exceptions import EnvironmentProblemError, SupervisorError
 from naq.supervisor.control.protocol import Conversation, GarbledError
@@ -19,6 +19,7 @@ from naq.supervisor.model.rundir import RunDir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["Client", "connect"]
 
@@ -37,7 +38,10 @@ def connect(start: Path | None = None, *, timeout: float = 10.0) -> Iterator[Cli
     Raises:
         SupervisorError: none is running there, exit code 3.
     """
-    run_dir = RunDir.find(start or Path.cwd())
+    directory = start or here()
+    if directory is None:
+        raise _not_running("the current directory has been deleted; change to the project's")
+    run_dir = RunDir.find(directory)
     if run_dir is None:
         raise _not_running("`naq up` has never run in this directory or a parent of it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from naq.base.imports import here, let_import
 from naq.base.text import resolve
 from naq.exceptions import SupervisorError
 from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
@@ -42,7 +43,7 @@ class ProcessContext:
         self.name = name
         self.index = int(os.environ.get("NAQ_REPLICA", "1"))
         self.env: Mapping[str, str] = os.environ
-        self.cwd = Path.cwd()
+        self.cwd = here() or Path()
         self._scope = scope
         self._stopping: trio.Event | None = None
 
@@ -86,6 +87,7 @@ async def _main(target: str, name: str) -> int:
         status = Started(partial(notify, "READY=1"))
         await function_of(target)(context, task_status=status)
 
+    let_import()
     # Signals are received before READY=1 can be sent: what is ready may be stopped.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:

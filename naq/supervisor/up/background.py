@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from naq.base.imports import PYTHON
 from naq.supervisor.control.client import connect
 from naq.supervisor.model.board import Bell
 from naq.supervisor.model.rundir import RunDir
@@ -75,7 +76,7 @@ def run_detached(
         errors.chmod(0o600)
         before = file.tell()
         child = subprocess.Popen(
-            [sys.executable, "-m", "naq", *arguments],
+            [*PYTHON, "-m", "naq", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=file,
