@@ -1,7 +1,7 @@
 """One job: what it is, where it is kept, and how to ask about it.
 
 - ``job``: the values, as they are queued, stored and held by callers
-- ``calls``: what may be enqueued, and with which options
+- ``calls``: what may be enqueued, and with which options; arguments as JSON
 - ``codec``: calls, values and messages to bytes and back; signatures
 - ``unpickle``: pickles, those of older releases too
 - ``message``: from a call to the message that queues it

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import inspect
 import pickle
 import sys
-import typing
 from dataclasses import dataclass, field
-from functools import lru_cache
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -26,6 +24,8 @@ from naq.base import text
 from naq.base.names import SIGNATURE
 from naq.exceptions import ConfigurationError, SerializationError
 from naq.jobs import unpickle
+from naq.jobs.calls.arguments import from_json, to_json, value_to_json
+from naq.jobs.calls.call import named, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,22 +50,19 @@ def _decoder(cls: type) -> msgspec.msgpack.Decoder[Any]:
         return _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
 
 
-class _JsonCall(msgspec.Struct, omit_defaults=True):
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-
-
-_json_call = msgspec.json.Decoder(_JsonCall)
-
-
 def register(ref: str) -> None:
     """Allow ``ref`` in ``json`` mode; ``@naq.task`` does so for each function it decorates."""
     _registered.add(ref)
 
 
-@lru_cache(maxsize=4096)
 def reference(function: Callable[..., Any]) -> str | None:
-    """``module:qualname`` under which ``function`` can be imported, None if it cannot."""
+    """``module:qualname`` under which ``function`` can be imported, None if it cannot.
+
+    Asked anew each time, which costs less than a microsecond: what is kept would keep the function,
+    and be wrong once another stands under that name.
+    """
+    if isinstance(function, MethodType) and isinstance(function.__self__, type):
+        return _class_method(function, function.__self__)
     module = getattr(function, "__module__", None)
     qualname = getattr(function, "__qualname__", None)
     if not module or not qualname or module == "__main__" or "<" in qualname:
@@ -74,10 +71,16 @@ def reference(function: Callable[..., Any]) -> str | None:
         found = text.attribute(sys.modules[module], qualname)
     except (KeyError, AttributeError):
         return None
-    # A decorated function (naq.task) stands under the name of the one it wraps.
-    if found is function or getattr(found, "function", None) is function:
-        return f"{module}:{qualname}"
-    return None
+    # A task stands under the name of its function; another decorator is part of what is run.
+    return f"{module}:{qualname}" if unwrapped(found) is unwrapped(function) else None
+
+
+def _class_method(method: MethodType, cls: type) -> str | None:
+    """Return the name of a class method, by the class it was taken from."""
+    ref = f"{cls.__module__}:{cls.__qualname__}.{method.__name__}"
+    if cls.__module__ == "__main__" or "<" in ref:
+        return None
+    return ref if named(ref) == method else None
 
 
 def _display_name(function: Callable[..., Any]) -> str:
@@ -171,35 +174,36 @@ class Codec:
         elif not callable(function):
             raise ConfigurationError(f"{function!r} is not callable, so it cannot be a job")
         else:
-            try:
-                ref = reference(function)
-            except TypeError:  # not hashable, so not a module's function either
-                ref = None
+            ref = reference(function)
         if self.mode == "json":
             if ref is None:
                 raise SerializationError(
                     f"{function!r} cannot be imported by name, and only pickle sends it by value"
                 )
-            return ref, self.encode_arguments(ref, args, kwargs), "json"
+            return ref, self.encode_arguments(ref, args, kwargs, function), "json"
         if ref is not None:
-            return ref, self.encode_arguments(ref, args, kwargs), "pickle"
+            return ref, self.encode_arguments(ref, args, kwargs, function), "pickle"
         assert not isinstance(function, str)
         name = _display_name(function)
         payload = _cloudpickle((function, args, kwargs), f"{name} or its arguments")
         return name, payload, "cloudpickle"
 
-    def encode_arguments(self, ref: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Return the payload of a call of a function that can be imported as ``ref``.
+    def encode_arguments(
+        self,
+        ref: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        function: Callable[..., Any] | str,
+    ) -> bytes:
+        """Return the payload of a call of ``function``, which can be imported as ``ref``.
 
         Raises:
             SerializationError: an argument cannot be sent.
         """
         if self.mode != "json":
             return _pickle((args, kwargs), "the arguments of ", ref)
-        try:
-            return msgspec.json.encode(_JsonCall(list(args), dict(kwargs)))
-        except (TypeError, ValueError, msgspec.MsgspecError) as exc:
-            raise SerializationError(f"the arguments of {ref} are not JSON: {exc}") from exc
+        here = unwrapped(named(function)) if isinstance(function, str) else function
+        return to_json(ref, here if callable(here) else None, args, kwargs)
 
     def decode_call(
         self, job: JobMessage
@@ -214,12 +218,7 @@ class Codec:
             if self.mode == "json":
                 self._check_allowed(job.function)
             function = _resolve(job.function)
-            try:
-                call = _json_call.decode(job.payload)
-            except msgspec.MsgspecError as exc:
-                raise SerializationError(f"the arguments are not JSON: {exc}") from exc
-            args, kwargs = _checked(function, job.function, call)
-            return function, args, kwargs
+            return function, *from_json(unwrapped(function), job.function, job.payload)
         if self.mode == "json":
             raise SerializationError(
                 f"it is encoded as {job.encoding!r}, and nothing is unpickled in JSON mode"
@@ -253,10 +252,7 @@ class Codec:
             SerializationError: it cannot be sent.
         """
         if self.mode == "json":
-            try:
-                return msgspec.json.encode(value), "json"
-            except (TypeError, ValueError, msgspec.MsgspecError) as exc:
-                raise SerializationError(f"the result is not JSON: {exc}") from exc
+            return value_to_json(value), "json"
         return _pickle(value, "the result"), "pickle"
 
     def decode_value(self, data: bytes, encoding: str) -> Any:
@@ -322,42 +318,3 @@ def _unpickle(data: bytes, what: str) -> Any:
         return unpickle.loads(data)
     except Exception as exc:
         raise SerializationError(f"{what} cannot be unpickled: {_said(exc)}") from exc
-
-
-def _checked(
-    function: Callable[..., Any], ref: str, call: _JsonCall
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Convert JSON arguments to what the function's annotations ask for."""
-    target = getattr(function, "function", function)
-    try:
-        signature, hints = _annotations(target)
-        bound = signature.bind(*call.args, **call.kwargs)
-    except TypeError as exc:
-        raise SerializationError(f"{ref}: {exc}") from exc
-    for name, value in bound.arguments.items():
-        if name not in hints:
-            continue
-        kind = signature.parameters[name].kind
-        try:
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                bound.arguments[name] = tuple(msgspec.convert(v, hints[name]) for v in value)
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                bound.arguments[name] = {
-                    k: msgspec.convert(v, hints[name]) for k, v in value.items()
-                }
-            else:
-                bound.arguments[name] = msgspec.convert(value, hints[name])
-        except msgspec.ValidationError as exc:
-            raise SerializationError(f"{ref}: argument {name!r}: {exc}") from exc
-        except TypeError:  # an annotation msgspec does not know checks nothing
-            continue
-    return bound.args, bound.kwargs
-
-
-@lru_cache(maxsize=1024)
-def _annotations(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - an annotation that cannot be evaluated here checks nothing
-        hints = {}
-    return inspect.signature(function), hints

@@ -66,6 +66,9 @@ class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
 
     ``encoding`` says what ``payload`` holds: ``pickle`` or ``json`` the arguments of the function
     named by ``function`` (``module:qualname``), ``cloudpickle`` the function itself with them.
+
+    ``expires_in``: seconds from when the server has it runnable, if that is how ``expires`` was
+    given. ``expires_at`` is the same by the producer's clock, or the moment that was given.
     """
 
     id: str
@@ -83,8 +86,18 @@ class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     ignore_on: list[str] = []
     timeout: float | None = None
     expires_at: float | None = None
+    expires_in: float | None = None
     result_ttl: float | None = None
     meta: dict[str, Any] = {}
+
+    def expiry(self, stored_at: float) -> float | None:
+        """Return when it expires, by the server's clock, if it is not started; None: never.
+
+        Args:
+            stored_at: when the server made it runnable, which is what ``expires`` counts from. The
+                producer's clock does not matter, unless a moment was given.
+        """
+        return self.expires_at if self.expires_in is None else stored_at + self.expires_in
 
     @classmethod
     def unknown(cls, id: str, queue: str = UNKNOWN) -> JobMessage:  # noqa: A002 - as the field

@@ -106,14 +106,20 @@ def prepare(
 
 
 class Batch:
-    """Jobs of one queue that are sent together, encoded and checked.
+    """Jobs that are sent together, encoded and checked.
 
     What a call has in common with the one before it, most often all but the arguments, is prepared
     once: each then costs a third of :func:`prepare`.
     """
 
     def __init__(
-        self, codec: Codec, queue: str, functions: Iterable[Function], options: dict[str, Any]
+        self,
+        codec: Codec,
+        queue: str,
+        functions: Iterable[Function],
+        options: dict[str, Any],
+        *,
+        routed: bool = False,
     ) -> None:
         """Encode the calls.
 
@@ -122,30 +128,38 @@ class Batch:
             queue: their queue.
             functions: what is to be called, without arguments or as :func:`naq.call`.
             options: of all of them; a call's own win.
+            routed: a call of a task that names a queue goes there instead.
 
         Raises as :func:`prepare`.
         """
+        calls.refuse_unknown(options)
         self.chosen = False
         """Whether the caller chose the id of one of them."""
+        self.queues: dict[str, None] = {}
+        """Where they go, in order."""
         # Of most only the arguments are kept: bytes, which the garbage collector skips, cost half.
         self._items: list[Prepared | JobMessage | bytes] = []
         self._likes: list[JobMessage | None] = []
         items, likes = self._items, self._likes
         like: JobMessage | None = None
-        function: object = None
+        kind: tuple[object, object] | None = None
         for call in functions:
             plain = call if isinstance(call, Call) and not call.options else None
-            if plain is not None and like is not None and plain.function is function:
-                items.append(codec.encode_arguments(like.function, plain.args, plain.kwargs))
+            if plain is not None and like is not None and (plain.function, plain.policy) == kind:
+                items.append(
+                    codec.encode_arguments(like.function, plain.args, plain.kwargs, plain.function)
+                )
                 likes.append(like)
                 continue
-            prepared = prepare(codec, queue, call, (), dict(options))
+            where = (calls.queue_of(call) if routed else None) or queue
+            prepared = prepare(codec, where, call, (), dict(options))
+            self.queues[where] = None
             items.append(prepared)
             likes.append(None)
             self.chosen = self.chosen or prepared.given_id
             like = None
             if plain is not None and _is_like_others(prepared):
-                like, function = prepared.message, plain.function
+                like, kind = prepared.message, (plain.function, plain.policy)
 
     def __len__(self) -> int:
         return len(self._items)

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from naq.base.names import check_job_id
 from naq.base.public import public
 from naq.jobs import presence
-from naq.jobs.calls import Declared
+from naq.jobs.calls import queue_of
+from naq.jobs.codec import Codec
+from naq.jobs.message import Batch
 from naq.jobs.results import Results
 from naq.jobs.sync import synced
 from naq.nats.connection import open_connection
 from naq.queue.queue import Queue
 from naq.schedules.manage import Schedules
 from naq.schedules.schedule import check_schedule_id
+from naq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,9 +121,19 @@ async def enqueue_many(
     nats_url: str | None = None,
     **options: Any,
 ) -> list[Job]:
-    """Put many calls into one queue; see :meth:`Queue.enqueue_many`."""
-    async with _queue(None, queue_name, nats_url) as queue:
-        return await queue.enqueue_many(calls, **options)
+    """Put many calls into queues; see :meth:`Queue.enqueue_many`.
+
+    All go to ``queue_name``; without one each goes to the queue of its task.
+    """
+    if queue_name is not None:
+        async with _queue(None, queue_name, nats_url) as queue:
+            return await queue.enqueue_many(calls, **options)
+    settings = Settings.from_env()
+    batch = Batch(
+        Codec.from_settings(settings), settings.default_queue, calls, options, routed=True
+    )
+    async with _queue(None, next(iter(batch.queues), None), nats_url) as queue:
+        return await queue.send_batch(batch)
 
 
 @public
@@ -218,8 +231,8 @@ async def list_workers(*, nats_url: str | None = None) -> list[WorkerInfo]:
 
 
 def _queue(function: Function | None, queue_name: str | None, nats_url: str | None) -> Queue:
-    if queue_name is None and isinstance(function, Declared):
-        queue_name = function.queue
+    if queue_name is None:
+        queue_name = queue_of(function)
     return Queue(queue_name, nats_url=nats_url)
 
 

@@ -88,14 +88,18 @@ class Queue(anyio.AsyncContextManagerMixin):
         async with open_connection(
             self._nats_url, given=self._given, settings=self._settings
         ) as connection:
-            if connection.names.consumer(self.name) not in connection.declared:
-                await ensure_streams(connection)
-                await ensure_consumer(connection, self.name)
+            await self._declare(connection, self.name)
             self._sender = Sender(connection, self._codec, Backend(connection))
             try:
                 yield self
             finally:
                 self._sender = None
+
+    @staticmethod
+    async def _declare(connection: Connection, name: str) -> None:
+        if connection.names.consumer(name) not in connection.declared:
+            await ensure_streams(connection)
+            await ensure_consumer(connection, name)
 
     @property
     def _opened(self) -> Sender:
@@ -117,6 +121,7 @@ class Queue(anyio.AsyncContextManagerMixin):
 
         Args:
             function: any callable, sync or async; a :func:`naq.call`; or ``"module:function"``.
+                The options of a task hold, however it is written; its queue is this one.
             args: its positional arguments.
             kwargs: its keyword arguments, and the options.
 
@@ -174,6 +179,13 @@ class Queue(anyio.AsyncContextManagerMixin):
         """
         sender = self._opened
         return await sender.many(Batch(self._codec, self.name, calls, options))
+
+    async def send_batch(self, batch: Batch) -> list[Job]:
+        """Send jobs that are encoded already, each to its own queue."""
+        sender = self._opened
+        for name in batch.queues:
+            await self._declare(sender.connection, name)
+        return await sender.many(batch)
 
     # -------------------------------------------------------------- schedules
 

@@ -47,15 +47,15 @@ class Task(Declared[P, R]):
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Enqueue a call; raises as :meth:`naq.Queue.enqueue` does."""
-        return await functions.enqueue(self.call(*args, **kwargs), queue_name=self.queue)
+        return await functions.enqueue(self.call(*args, **kwargs))
 
     async def enqueue_in(self, delay: float | timedelta, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Enqueue a call that becomes runnable after ``delay`` (seconds or timedelta)."""
-        return await functions.enqueue_in(delay, self.call(*args, **kwargs), queue_name=self.queue)
+        return await functions.enqueue_in(delay, self.call(*args, **kwargs))
 
     async def enqueue_at(self, when: datetime, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Enqueue a call that becomes runnable at ``when``, a datetime with a time zone."""
-        return await functions.enqueue_at(when, self.call(*args, **kwargs), queue_name=self.queue)
+        return await functions.enqueue_at(when, self.call(*args, **kwargs))
 
     enqueue_sync = synced(enqueue)
     enqueue_in_sync = synced(enqueue_in)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from naq.base.names import check_queue
 from naq.exceptions import ConfigurationError, NaqConnectionError, SerializationError
+from naq.jobs.calls import queue_of
 from naq.jobs.codec import Codec
 from naq.schedules.manage import Schedules, wanted
 from naq.schedules.schedule import ScheduleStatus
@@ -94,7 +95,7 @@ async def _made(
     declaration: Declaration,
     source: str,
 ) -> ScheduleRecord:
-    settings, queue = connection.settings, declaration.queue
+    settings, queue = connection.settings, declaration.queue or queue_of(declaration.call)
     record = await wanted(
         connection,
         Codec.from_settings(settings),

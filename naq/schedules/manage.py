@@ -57,18 +57,18 @@ async def wanted(
         SerializationError: the function or an argument cannot be sent.
         NaqConnectionError: the server cannot be reached.
     """
-    given = dict(call.options)
+    given = dict(calls.bind(call, (), {}).options)
     if "job_id" in given:
         raise ConfigurationError("job_id belongs to one run; a schedule has a schedule_id")
     expires = given.pop("expires", None)
     if isinstance(expires, datetime):
         raise ConfigurationError("expires: give seconds; they count from each run's due time")
-    timeless = Call(call.function, call.args, call.kwargs, given)
+    timeless = Call(call.function, call.args, call.kwargs, given)  # its policy is in there
     return new_record(
         prepare(codec, queue, timeless, (), {}).message,
         options,
         now=await connection.clock.now(),
-        expires_in=calls.normalize({"expires": expires}, due=0.0).get("expires_at"),
+        expires_in=calls.normalize({"expires": expires}, due=0.0).get("expires_in"),
         source=source,
     )
 

@@ -9,6 +9,7 @@ supervisor, which itself knows none of them.
 * ``queue``: ``worker`` and ``scheduler``
 * ``dashboard``: ``dashboard``
 * ``schedules``: the table ``[schedules]``
+* ``policies``: what tasks declare, asked in a process of its own
 * ``tasks``: what kinds need that run on the supervisor's own loop
 * ``values``: types of values in their tables
 """

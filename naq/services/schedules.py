@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from naq.jobs.calls import Policy
     from naq.nats.connection import Connection
     from naq.schedules.declared import Applied, Declaration
     from naq.supervisor.kinds.kind import ReplicaContext, TaskStatus
@@ -141,14 +142,18 @@ def _given(entry: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: entry[name] for name in names if entry.get(name) is not None}
 
 
-def _declared(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Declaration]:
-    from naq.jobs.calls import call
+def _declared(
+    entries: Mapping[str, Mapping[str, Any]], policies: Mapping[str, Policy]
+) -> dict[str, Declaration]:
+    """Return what the table declares; its own options win over those of the tasks."""
+    from naq.jobs.calls import NO_POLICY, Call
     from naq.schedules.declared import Declaration
 
     found = {}
     for schedule_id, entry in entries.items():
-        bound = call(entry["function"], *entry["args"], **(entry["kwargs"] or {}))
-        bound = bound.with_options(**_given(entry, OPTIONS))
+        function, args, kwargs = entry["function"], tuple(entry["args"]), entry["kwargs"] or {}
+        own = _given(entry, OPTIONS)
+        bound = Call(function, args, dict(kwargs), own, policies.get(function, NO_POLICY))
         found[schedule_id] = Declaration(bound, entry["queue"], _given(entry, SCHEDULE_OPTIONS))
     return found
 
@@ -162,14 +167,17 @@ async def _apply_patiently(
     from naq.base import backoff
     from naq.exceptions import NaqConnectionError
     from naq.nats.connection import connect
+    from naq.services.policies import ask
     from naq.settings import Settings
 
     settings = Settings.from_env(replica.env)
+    policies = await ask(replica, (entry["function"] for entry in entries.values()))
+    declared = _declared(entries, policies)
     attempt, said, began = 0, False, trio.current_time()
     while True:
         try:
             async with connect(settings=settings, name="naq schedules") as connection:
-                return await _apply(connection, replica, entries)
+                return await _apply(connection, replica, declared)
         except NaqConnectionError as exc:
             problem = str(exc)
         if not said and trio.current_time() - began > PATIENCE:
@@ -180,12 +188,12 @@ async def _apply_patiently(
 
 
 async def _apply(
-    connection: Connection, replica: ReplicaContext, entries: Mapping[str, Mapping[str, Any]]
+    connection: Connection, replica: ReplicaContext, declared: Mapping[str, Declaration]
 ) -> Applied:
     from naq.schedules.declared import apply
 
     source = f"project {replica.project.name}"
-    return await apply(connection, _declared(entries), source=source, prune=True)
+    return await apply(connection, declared, source=source, prune=True)
 
 
 def _summary(applied: Applied) -> Iterable[str]:

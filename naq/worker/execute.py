@@ -22,6 +22,7 @@ import anyio.to_thread
 import msgspec
 
 from naq.exceptions import SerializationError
+from naq.jobs.calls import unwrapped
 from naq.jobs.job import TIMEOUT_TYPE, CurrentJob, Failure, running
 from naq.jobs.storable import plain
 
@@ -149,7 +150,7 @@ def _timed_out(job: JobMessage, started: float) -> Outcome:
 
 async def _call(job: JobMessage, codec: Codec, threads: Threads) -> Any:
     function, args, kwargs = codec.decode_call(job)
-    function = getattr(function, "function", function)  # @naq.task
+    function = unwrapped(function)
     if not _is_async(function):
         value = await threads.run(partial(function, *args, **kwargs))
         if not inspect.isawaitable(value):

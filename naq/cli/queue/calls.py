@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from naq.base.imports import let_import
 from naq.base.text import resolve
 from naq.cli import render
 from naq.exceptions import ConfigurationError
-from naq.jobs.calls import Declared, call
+from naq.jobs.calls import call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,14 +46,13 @@ def typed_call(
     args = [_value(text) for text in arguments]
     kwargs = dict(_pair(text) for text in kwarg)
     given = {name: value for name, value in options.items() if value is not None}
-    if isinstance(function, Declared):
-        return Typed(function.call(*args, **kwargs).with_options(**given), function.queue)
-    return Typed(call(function, *args, **kwargs).with_options(**given), None)
+    typed = call(function, *args, **kwargs).with_options(**given)
+    return Typed(typed, typed.policy.queue)
 
 
 def _function(target: str) -> Any:
     """Import the target; where its module does not exist, its name is enough to queue it."""
-    sys.path.insert(0, str(Path.cwd()))
+    let_import()
     module = target.partition(":")[0]
     try:
         return resolve(target)

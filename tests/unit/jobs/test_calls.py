@@ -26,7 +26,7 @@ from naq.queue.task import Task, task
             {"ignore_on": ["builtins:OSError", "my.mod:Error"]},
         ),
         ({"timeout": 1.5}, {"timeout": 1.5}),
-        ({"expires": 10}, {"expires_at": 110.0}),
+        ({"expires": 10}, {"expires_at": 110.0, "expires_in": 10.0}),
         ({"expires": datetime.fromtimestamp(500, UTC)}, {"expires_at": 500.0}),
         ({"result_ttl": 60}, {"result_ttl": 60.0}),
         ({"meta": {"user": 7}}, {"meta": {"user": 7}}),
@@ -38,12 +38,17 @@ def test_what_options_become(options, fields):
     assert calls.normalize(options, due=100.0) == fields
 
 
+ENDLESS = []
+ENDLESS.append(ENDLESS)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"max_retries": -1},
         {"max_retries": 1.5},
         {"max_retries": True},
+        {"max_retries": 2**70},
         {"retry_delay": -1},
         {"retry_delay": []},
         {"retry_delay": "soon"},
@@ -58,6 +63,13 @@ def test_what_options_become(options, fields):
         {"result_ttl": 0.5},
         {"meta": [1]},
         {"meta": {1: 2}},
+        {"meta": {"object": object()}},
+        {"meta": {"deep": [{"x": {1, print}}]}},
+        {"meta": {"surrogate": "r\udce9"}},
+        {"meta": {"large": 2**70}},
+        {"meta": {"endless": ENDLESS}},
+        {"retry_on": "r\udce9"},
+        {"ignore_on": ["r\udce9"]},
         {"job_id": "a.b"},
     ],
 )

@@ -1,11 +1,10 @@
-"""What may be enqueued, and the options that go with it.
+"""The options of an enqueue: which there are, what may be given, and what each becomes.
 
-A call is written in one of four ways: a function and its arguments, a name (``module:function``), a
-task (:class:`Declared`), or arguments bound beforehand (:class:`Call`). :func:`bind` turns each of
-them into a :class:`Call`; :func:`normalize` checks its options.
+A keyword that could be both an option and an argument is refused, with how to say which is meant.
 
-Options are keywords, with the same names in ``enqueue``, ``@naq.task`` and on the command line. A
-function that has a parameter of such a name is enqueued as ``naq.call(function, …)``.
+:func:`normalize` checks them and returns fields of :class:`~naq.jobs.job.JobMessage`. Whatever is
+refused is refused here, before anything is sent, by a :class:`~naq.ConfigurationError` that names
+the option.
 """
 
 from __future__ import annotations
@@ -14,169 +13,79 @@ import inspect
 import math
 import sys
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from naq.base.names import check_job_id
-from naq.base.public import public
 from naq.base.text import CENTURY
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    Function: TypeAlias = "Callable[..., Any] | Declared[..., Any] | Call | str"
-
 __all__ = [
     "OPTIONS",
-    "Call",
-    "Declared",
-    "bind",
-    "call",
     "normalize",
     "refuse_clashes",
+    "refuse_future",
     "refuse_unknown",
     "seconds",
-    "split",
     "when",
 ]
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-OPTIONS = frozenset(
-    {
-        "expires",
-        "ignore_on",
-        "job_id",
-        "max_retries",
-        "meta",
-        "result_ttl",
-        "retry_delay",
-        "retry_jitter",
-        "retry_on",
-        "retry_strategy",
-        "timeout",
-    }
-)
-_NONE: dict[str, Any] = {}
-"""The options of a call without any; one for all of them, and never changed."""
 STRATEGIES = ("constant", "linear", "exponential")
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """The server counts nanoseconds in 64 bits: less than three centuries."""
+MOST_RETRIES = 1_000_000_000
+"""More is a typing error, and one that would not fit into 64 bits could not be sent."""
 
 
-@public
-class Call:
-    """A function with its arguments, ready to be enqueued; made by :func:`call`."""
-
-    __slots__ = ("args", "function", "kwargs", "options")
-
-    def __init__(
-        self,
-        function: Callable[..., Any] | str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self.options = options or _NONE
-
-    def __repr__(self) -> str:
-        name = getattr(self.function, "__qualname__", self.function)
-        return f"<naq.call {name}>"
-
-    def with_options(self, **options: Any) -> Call:
-        """Return this call with options of its own, which override those of the enqueue.
-
-        Raises:
-            ConfigurationError: there is no such option of enqueue.
-        """
-        refuse_unknown(options)
-        return Call(self.function, self.args, self.kwargs, {**self.options, **options})
+FUTURE = frozenset(
+    {
+        "debounce",
+        "depends_on",
+        "isolation",
+        "limit",
+        "on_failure",
+        "priority",
+        "queue",
+        "rate",
+        "unique",
+        "unique_for",
+        "unique_key",
+    }
+)
+"""What may become an option, or is one elsewhere: a function with ``**kwargs`` would swallow it."""
 
 
-@public
-def call(function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
-    """Bind arguments for a later enqueue; every keyword goes to the function.
-
-    ``naq.enqueue_many([naq.call(add, i, 1) for i in range(10_000)])``
-    """
-    return Call(function, args, kwargs)
-
-
-class Declared(Generic[P, R]):
-    """A function with the queue and options its jobs get. Calling it just calls it."""
-
-    def __init__(
-        self, function: Callable[P, R], *, queue: str | None, options: dict[str, Any]
-    ) -> None:
-        self.function = function
-        self.queue = queue
-        self.options = options
-        update_wrapper(self, function)
-        # So that inspect and frameworks see what calling it gives. Python 3.11 cannot be told.
-        if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
-            inspect.markcoroutinefunction(self)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function here and now."""
-        return self.function(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<naq.task {self.function.__module__}:{self.function.__qualname__}>"
-
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
-        """Bind arguments for ``enqueue_many``."""
-        return Call(self.function, args, dict(kwargs), self.options)
-
-
-def bind(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    """Return the call that was written: arguments and options apart, those of a task included.
-
-    Options that are given for this call win over those of the task, and those of a
-    :class:`Call` over both.
-
-    Args:
-        function: what is to be called, in any of the four ways.
-        args: its positional arguments.
-        kwargs: its keyword arguments, and options.
+def refuse_future(function: object, own: Mapping[str, Any]) -> None:
+    """Refuse words that may become options, in place of arguments of the function.
 
     Raises:
-        ConfigurationError: arguments beside a :class:`Call`, or an option that is also a parameter
-            of the function.
+        ConfigurationError: with what to write instead.
     """
-    options, own = split(kwargs)
-    if isinstance(function, Call):
-        if args or own:
-            raise ConfigurationError("give the arguments to naq.call, not after it")
-        bound = function
-        options = {**options, **bound.options}
-        function, args, own = bound.function, bound.args, bound.kwargs
-    elif options:
-        refuse_clashes(function.function if isinstance(function, Declared) else function, options)
-    if isinstance(function, Declared):
-        options = {**function.options, **options}
-        function = function.function
-    return Call(function, args, own, options)
+    words = FUTURE & own.keys()
+    if not words:
+        return
+    name = getattr(function, "__qualname__", function)
+    hint = "; a queue is chosen by queue_name=, or by @naq.task" if "queue" in words else ""
+    raise ConfigurationError(
+        f"{', '.join(sorted(words))}: not an option; if it is an argument of {name}, write "
+        f"naq.call({name}, …){hint}"
+    )
 
 
-def split(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part keyword arguments into ``(options, the function's own)``."""
-    if not kwargs:
-        return {}, kwargs
-    options = {name: kwargs.pop(name) for name in OPTIONS & kwargs.keys()}
-    return options, kwargs
-
-
-@lru_cache(maxsize=1024)
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+def _parameters(function: Callable[..., Any]) -> Iterable[str]:
+    """Return names of parameters; no signature is kept, and so no function kept alive."""
+    if type(function) is FunctionType and not hasattr(function, "__wrapped__"):
+        code = function.__code__
+        return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     try:
-        return frozenset(inspect.signature(function).parameters)
+        return inspect.signature(function).parameters
     except (TypeError, ValueError):  # a builtin without a signature
-        return frozenset()
+        return ()
 
 
 def refuse_clashes(function: object, options: Iterable[str]) -> None:
@@ -187,10 +96,7 @@ def refuse_clashes(function: object, options: Iterable[str]) -> None:
     """
     if not callable(function):
         return
-    try:
-        both = _parameters(function) & set(options)
-    except TypeError:  # not hashable
-        return
+    both = set(options).intersection(_parameters(function))
     if both:
         name = getattr(function, "__qualname__", repr(function))
         raise ConfigurationError(
@@ -269,7 +175,7 @@ def normalize(options: Mapping[str, Any], *, due: float) -> dict[str, Any]:
             problems.extend(exc.problems)
     if problems:
         raise ConfigurationError(*problems)
-    expires = fields.pop("expires", None)
+    expires = fields.get("expires_in")
     if expires is not None:
         fields["expires_at"] = due + expires
     return fields
@@ -280,8 +186,11 @@ def _job_id(value: object) -> dict[str, Any]:
 
 
 def _max_retries(value: object) -> dict[str, Any]:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigurationError(f"max_retries={value!r}: must be a whole number, 0 or more")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 0 <= value <= MOST_RETRIES:  # type: ignore[operator]
+        raise ConfigurationError(
+            f"max_retries={value!r}: must be a whole number from 0 to {MOST_RETRIES}"
+        )
     return {"max_retries": value}
 
 
@@ -314,7 +223,7 @@ def _exceptions(name: str) -> Callable[[object], dict[str, Any]]:
         for item in listed:
             if isinstance(item, type) and issubclass(item, BaseException):
                 names.append(f"{item.__module__}:{item.__qualname__}")
-            elif isinstance(item, str) and item:
+            elif isinstance(item, str) and item and _encodable(item):
                 names.append(item)
             else:
                 raise ConfigurationError(
@@ -332,7 +241,7 @@ def _timeout(value: object) -> dict[str, Any]:
 def _expires(value: object) -> dict[str, Any]:
     if isinstance(value, datetime):
         return {"expires_at": when("expires", value)}
-    return {"expires": seconds("expires", value, above=True)}
+    return {"expires_in": seconds("expires", value, above=True)}
 
 
 def _result_ttl(value: object) -> dict[str, Any]:
@@ -342,7 +251,26 @@ def _result_ttl(value: object) -> dict[str, Any]:
 def _meta(value: object) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ConfigurationError(f"meta={value!r}: must be a dict with string keys")
+    try:
+        _encode(value)
+    except Exception as exc:  # whatever is in it, down to a __repr__ of the user's
+        raise ConfigurationError(
+            f"meta: cannot be sent ({type(exc).__name__}: {exc}); give numbers, texts, dates, "
+            "lists and dicts of them"
+        ) from exc
     return {"meta": value}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text can be sent: a lone surrogate (an undecodable file name) cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _CHECKS: dict[str, Callable[[object], dict[str, Any]]] = {
@@ -358,3 +286,4 @@ _CHECKS: dict[str, Callable[[object], dict[str, Any]]] = {
     "retry_strategy": _retry_strategy,
     "timeout": _timeout,
 }
+OPTIONS = frozenset(_CHECKS)
