@@ -7,6 +7,7 @@ Foreign exceptions are mapped where they enter and chained with ``from``.
 
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ __all__ = [
 
 
 class NaqException(Exception):  # noqa: N818 - the name is part of the public contract
-    """Base of everything naq raises on purpose."""
+    """Base of everything naq raises on purpose.
+
+    All of them can be pickled, and so leave a process pool, whatever their constructors ask for.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it is made by pickle itself, without the constructor: a call of cls.__new__.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class ConfigurationError(NaqException):

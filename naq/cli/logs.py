@@ -40,12 +40,40 @@ def configure(level: str, style: str) -> None:
     dimmed = style == "auto" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(style, dimmed=dimmed))
+    _keep_enabled()
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("nats").setLevel(logging.ERROR)
     if not structlog.is_configured():
         _configure_structlog(_shared())
+
+
+LOGGERS = ("connection", "dashboard", "monitor", "queue", "scheduler", "worker")
+"""What naq's own loggers are called, below ``naq``."""
+
+
+class _Enabled(logging.Logger):
+    """A logger of naq's own, which ``dictConfig`` in a user's module cannot disable.
+
+    It does so to every logger that it does not name, unless it is told otherwise. A level, handlers
+    and filters are obeyed as ever.
+    """
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        """Let it be."""
+
+
+def _keep_enabled() -> None:
+    for name in ("naq", *(f"naq.{name}" for name in LOGGERS)):
+        logger = logging.getLogger(name)
+        vars(logger).pop("disabled", None)
+        logger.__class__ = _Enabled
 
 
 def formatter(style: str, *, dimmed: bool = False) -> ProcessorFormatter:

@@ -273,8 +273,16 @@ class Codec:
     # --------------------------------------------------------------- messages
 
     def seal(self, message: msgspec.Struct) -> tuple[bytes, dict[str, str]]:
-        """Return ``(body, headers)`` of a message; signed when there is a key."""
-        body = _encoder.encode(message)
+        """Return ``(body, headers)`` of a message; signed when there is a key.
+
+        Raises:
+            SerializationError: something in it cannot be written.
+        """
+        try:
+            body = _encoder.encode(message)
+        except Exception as exc:
+            kind = type(message).__name__
+            raise SerializationError(f"this {kind} cannot be written: {_said(exc)}") from exc
         if self.key is None:
             return body, {}
         return body, {SIGNATURE: self._signature(type(message), body)}

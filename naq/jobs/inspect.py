@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from naq.base.names import Kind
@@ -23,6 +24,7 @@ from naq.jobs.job import UNKNOWN, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for
 from naq.jobs.results import Results
 from naq.nats.connection import open_connection
+from naq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -139,7 +141,7 @@ async def _alive(
         id=job_id,
         queue=parts.queue,
         function=job.function if job else UNKNOWN,
-        status=_status(parts.kind, job, record, holder),
+        status=await _status(connection, stored, job, record, holder),
         attempts=holder.attempt if holder else record.attempts if record else 0,
         worker=holder.worker if holder else None,
         enqueued_at=utc(job.enqueued_at) if job else stored.time,
@@ -159,8 +161,9 @@ def _due(stored: Stored, job: JobMessage | None, record: JobRecord | None) -> fl
     return job.due_at if job else None
 
 
-def _status(
-    kind: Kind,
+async def _status(
+    connection: Connection,
+    stored: Stored,
     job: JobMessage | None,
     record: JobRecord | None,
     holder: Whereabouts | None,
@@ -169,11 +172,12 @@ def _status(
         return JobStatus.RUNNING
     if record is not None and record.status is JobStatus.RETRYING:
         return JobStatus.RETRYING
-    if kind is Kind.DELAYED:
+    if connection.names.parts(stored.subject).kind is Kind.DELAYED:
         return JobStatus.SCHEDULED
+    expiry = job.expiry(stored.time.timestamp()) if job is not None else None
     never_started = record is None or record.attempts == 0
-    if job is not None and job.expires_at is not None and never_started:
-        return JobStatus.EXPIRED if time.time() > job.expires_at else JobStatus.PENDING
+    if expiry is not None and never_started and await connection.clock.now() > expiry:
+        return JobStatus.EXPIRED
     return JobStatus.PENDING
 
 
@@ -206,6 +210,8 @@ def _ended(record: JobRecord) -> JobInfo:
     )
 
 
+LOOK_AGAIN = 5.0
+"""Seconds until a job is looked at again that might have expired by now."""
 EXPIRY_SLACK = 0.5
 """Seconds after a job's expiry before it is looked at: the clocks of two machines differ."""
 
@@ -213,17 +219,36 @@ EXPIRY_SLACK = 0.5
 class Backend:
     """What a :class:`Job` asks through: the connection it was made with, or else a new one."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self,
+        connection: Connection | None,
+        *,
+        settings: Settings | None = None,
+        nats_url: str | None = None,
+    ) -> None:
+        """Ask through a connection, or where ``settings`` and ``nats_url`` say."""
         self._connection = connection
-        self.nats_url = connection.given_url
+        self._settings = connection.settings if connection else settings
+        self.nats_url = connection.given_url if connection else nats_url
+
+    @classmethod
+    def elsewhere(cls, nats_url: str | None, prefix: str) -> Backend:
+        """Return one for another process, which asks where :attr:`place` says."""
+        settings = replace(Settings.from_env(), prefix=prefix)
+        return cls(None, settings=settings, nats_url=nats_url)
+
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """What another process needs to know to ask the same server for the same."""
+        return self.nats_url, (self._settings or Settings.from_env()).prefix
 
     @asynccontextmanager
     async def here(self) -> AsyncIterator[Connection]:
         """Yield a connection that can be used in this event loop."""
-        if self._connection.usable():
+        if self._connection is not None and self._connection.usable():
             yield self._connection
             return
-        async with open_connection(self.nats_url, settings=self._connection.settings) as found:
+        async with open_connection(self.nats_url, settings=self._settings) as found:
             yield found
 
     async def result(self, job: Job, timeout: float | None) -> Any:
@@ -233,9 +258,10 @@ class Backend:
             expires_at = job.message.expires_at
             if expires_at is None:
                 return results.value(await results.wait(job.id, timeout))
-            # Perhaps no worker is there to record that it expired, so it is looked at by then.
+            # Perhaps no worker is there to record that it expired, so it is looked at by then. By
+            # this clock, which may be wrong: if it has not expired yet, it is looked at again.
             until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
-            if timeout is None or until < timeout:
+            while timeout is None or until < timeout:
                 with contextlib.suppress(TimeoutError):
                     return results.value(await results.wait(job.id, until))
                 if (await job_info(connection, job.id, job.queue)).status is JobStatus.EXPIRED:
@@ -243,6 +269,7 @@ class Backend:
                         f"job {job.id} was not started before it expired", job_id=job.id
                     )
                 timeout = None if timeout is None else timeout - until
+                until = max(LOOK_AGAIN, until)
             return results.value(await results.wait(job.id, timeout))
 
     async def info(self, job: Job) -> JobInfo:

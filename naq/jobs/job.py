@@ -105,6 +105,10 @@ class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
         return cls(id=id, queue=queue, function=UNKNOWN, payload=b"", encoding="", enqueued_at=0.0)
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(JobMessage).decode
+
+
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why an attempt failed: the exception's qualified type, its text and its traceback."""
 
@@ -229,6 +233,10 @@ class JobBackend(Protocol):
     nats_url: str | None
     """The url the connection was opened with; None: it was found."""
 
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """That url, and the prefix of the names on that server."""
+
     async def result(self, job: Job, timeout: float | None) -> Any:
         """Wait for the job's end; return its value or raise its error."""
 
@@ -247,6 +255,8 @@ def _url(job: Job) -> str | None:
 class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A job that was enqueued. It is cheap to keep; every method asks the server.
 
+    It can be pickled: in another process its methods ask over a connection there.
+
     Attributes:
         message: what was queued, with all options.
         backend: what its methods ask.
@@ -257,6 +267,21 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     message: JobMessage
     backend: JobBackend
     duplicate: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Bytes and plain values: a pickle names nothing but naq.Job.
+        return Job._restored, (_encode(self.message), self.backend.place, self.duplicate)
+
+    @classmethod
+    def _restored(
+        cls,
+        message: bytes,
+        place: tuple[str | None, str],
+        duplicate: bool,
+    ) -> Job:
+        from naq.jobs.inspect import Backend  # noqa: PLC0415 - it imports this module
+
+        return cls(_decode(message), Backend.elsewhere(*place), duplicate)
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.function_name} on {self.queue!r}>"

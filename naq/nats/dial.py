@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import ParseResult, unquote
 
 import anyio
 import nats.errors as nats_errors
@@ -42,6 +43,18 @@ user code blocks for a while sends one late ping when it comes back, and must no
 MINIMUM_SERVER = (2, 14)
 
 
+class _Address(ParseResult):
+    """A server's address, whose credentials are written as in any URL: ``p%40ss`` is ``p@ss``."""
+
+    @property
+    def username(self) -> str | None:
+        return None if super().username is None else unquote(super().username or "")
+
+    @property
+    def password(self) -> str | None:
+        return None if super().password is None else unquote(super().password or "")
+
+
 class NatsClient(Client):
     """A connection of nats-py's whose messages go straight to their subscriptions."""
 
@@ -53,6 +66,10 @@ class NatsClient(Client):
         """
         super().__init__()
         self._ps = _Parser(self, Splitter(routes))
+
+    @staticmethod
+    def _parse_server_uri(connect_url: str) -> ParseResult:
+        return _Address(*Client._parse_server_uri(connect_url))  # noqa: SLF001 - what it overrides
 
     @property
     def writable(self) -> bool:

@@ -21,13 +21,14 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from naq.exceptions import SerializationError
+from naq.exceptions import JobTimeoutError, SerializationError
 from naq.jobs.calls import unwrapped
 from naq.jobs.job import TIMEOUT_TYPE, CurrentJob, Failure, running
 from naq.jobs.storable import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from anyio.abc import TaskGroup
 
@@ -50,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         failure: the error, for people and for the record.
         raised: names of the error's class and bases, ``module:qualname``, for the retry policy.
         retryable: False when another attempt cannot help.
+        error: the exception itself, for the log.
         started_at: seconds since the epoch.
         finished_at: seconds since the epoch.
     """
@@ -59,8 +61,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     raised: tuple[str, ...] = ()
     retryable: bool = True
+    error: BaseException | None = None
     started_at: float = 0.0
     finished_at: float = 0.0
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None] | None:
+        """The exception as ``logging`` takes it, without naq's own frames."""
+        error = self.error
+        return None if error is None else (type(error), error, _own_frames(error))
 
 
 def failure_of(exc: BaseException) -> Failure:
@@ -76,6 +85,14 @@ def failure_of(exc: BaseException) -> Failure:
     )
 
 
+def _own_frames(exc: BaseException) -> TracebackType | None:
+    """Return the traceback of an exception from where the user's code begins."""
+    frames = exc.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
+        frames = frames.tb_next
+    return frames
+
+
 def _text(exc: BaseException) -> str:
     try:
         return str(exc)
@@ -84,11 +101,8 @@ def _text(exc: BaseException) -> str:
 
 
 def _trace(exc: BaseException) -> str:
-    frames = exc.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__") == __name__:
-        frames = frames.tb_next
     try:
-        return "".join(traceback.format_exception(type(exc), exc, frames))
+        return "".join(traceback.format_exception(type(exc), exc, _own_frames(exc)))
     except Exception:  # noqa: BLE001 - so must not a broken cause, or source that cannot be read
         return ""
 
@@ -131,6 +145,7 @@ async def execute(job: JobMessage, attempt: int, *, codec: Codec, threads: Threa
             raised=_names(type(exc)),
             # What cannot be decoded or encoded now will not be the next time.
             retryable=not isinstance(exc, SerializationError),
+            error=exc,
             started_at=started,
             finished_at=time.time(),
         )
@@ -140,8 +155,10 @@ async def execute(job: JobMessage, attempt: int, *, codec: Codec, threads: Threa
 
 
 def _timed_out(job: JobMessage, started: float) -> Outcome:
+    text = f"it ran longer than its timeout of {job.timeout:g} s"
     return Outcome(
-        failure=Failure(TIMEOUT_TYPE, f"it ran longer than its timeout of {job.timeout:g} s"),
+        failure=Failure(TIMEOUT_TYPE, text),
+        error=JobTimeoutError(text, job_id=job.id),
         raised=(TIMEOUT_TYPE.replace("exceptions.", "exceptions:"), *_names(TimeoutError)),
         started_at=started,
         finished_at=time.time(),

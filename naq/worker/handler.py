@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from naq.base.names import ATTEMPT, CHECK, FIRE_MARK
-from naq.exceptions import SerializationError
+from naq.exceptions import NaqConnectionError, SerializationError
 from naq.jobs import presence
 from naq.jobs.job import Failure, JobMessage, JobStatus
 from naq.nats.connection import use_connection
@@ -268,10 +268,18 @@ class Handler:
         decision = on_delivery(held.record, delivery, crash_limit=self._crash_limit)
         if not isinstance(decision, Run):
             return decision
-        now = time.time()
-        if job.expires_at is not None and decision.attempt == 1 and now > job.expires_at:
+        if job.expires_at is not None and decision.attempt == 1 and await self._expired(held, job):
             return Skip(JobStatus.EXPIRED)
-        return Running(job, decision, now)
+        return Running(job, decision, time.time())
+
+    async def _expired(self, held: Held, job: JobMessage) -> bool:
+        """Whether a job is too late, by the clock of the server that stored it."""
+        expiry = job.expiry(stored_at(held.reply))
+        try:
+            now = await self._connection.clock.now()
+        except NaqConnectionError:  # it went just now; this clock is the best there is
+            now = time.time()
+        return expiry is not None and now > expiry
 
     def _decoded(self, held: Held) -> JobMessage:
         job = self._codec.open(JobMessage, held.body, held.headers)

@@ -164,4 +164,5 @@ def log_failure(running: Running, outcome: Outcome, status: JobStatus) -> None:
         failure.type.rpartition(".")[2],
         failure.message,
         "will be tried again" if again else "dead letter",
+        exc_info=outcome.exc_info,  # so that error trackers see it
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import sys
 
 import structlog
@@ -21,6 +22,11 @@ def speak():
 
 async def speak_on_the_loop():
     speak()
+
+
+async def take_over_logging():
+    """As a module of the user's does when it is imported; loggers there are disabled by default."""
+    logging.config.dictConfig({"version": 1})
 
 
 async def fail():

@@ -109,6 +109,17 @@ def test_text_has_time_level_message_then_fields(work, loop):
     assert "\x1b" not in done.stderr
 
 
+def test_a_failure_is_logged_with_its_traceback_whatever_a_module_does_to_logging(work, loop):
+    (_, failing), done = work(loop, "json", logging_jobs.take_over_logging, logging_jobs.fail)
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    again, dead = [line for line in lines if line.get("job_id") == failing]
+    for line in (again, dead):
+        assert line["exception"].endswith("ValueError: no luck")
+        assert 'in fail\n    raise ValueError("no luck")' in line["exception"]
+        assert "naq/worker" not in line["exception"]
+
+
 @pytest.mark.parametrize("command", ["--version", "ps"])
 def test_short_commands_do_not_load_it(command, tmp_path):
     shown = subprocess.run(
