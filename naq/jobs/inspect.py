@@ -23,7 +23,7 @@ from naq.jobs.codec import Codec
 from naq.jobs.job import UNKNOWN, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for
 from naq.jobs.results import Results
-from naq.nats.connection import open_connection
+from naq.nats.connection import connect, current_connection, open_connection
 from naq.settings import Settings
 
 if TYPE_CHECKING:
@@ -247,6 +247,11 @@ class Backend:
         """Yield a connection that can be used in this event loop."""
         if self._connection is not None and self._connection.usable():
             yield self._connection
+            return
+        around = current_connection()
+        if around is not None and around.settings.prefix != self.place[1]:  # not where the job is
+            async with connect(self.nats_url, settings=self._settings) as found:
+                yield found
             return
         async with open_connection(self.nats_url, settings=self._settings) as found:
             yield found

@@ -36,7 +36,7 @@ from naq.nats.streams import Followed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import TaskGroup
 
     from naq.nats.connection import Connection, Message
     from naq.settings import Settings
@@ -125,7 +125,8 @@ class Presence:
 
         Args:
             kind: ``worker`` or ``scheduler``.
-            name: unique; None makes one of host, pid and chance.
+            name: unique, or it gets another one when it starts; None makes one of host, pid and
+                chance.
             settings: how often it is announced, and for how long.
 
         Raises:
@@ -210,36 +211,87 @@ class Presence:
         subject = connection.names.control("ping" if about is None else ">")
         answers = _Answers(connection, info, about)
         async with anyio.create_task_group() as services:
-            announcing = partial(_keep_announced, connection, info, self._settings)
-            await services.start(announcing, name=f"naq {self._kind} presence")
-            try:
-                with connection.subscription(subject, answers.on_messages):
+            # It can be asked before it takes its name: another one of that name hears it.
+            with connection.subscription(subject, answers.on_messages):
+                await self._claim(connection, info)
+                try:
+                    announcing = partial(_keep_announced, connection, info, self._settings)
+                    services.start_soon(announcing, name=f"naq {self._kind} presence")
                     yield services
-            finally:
-                with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
-                    await _withdraw(connection, self.id)
+                finally:
+                    with anyio.move_on_after(LEAVE_TIMEOUT, shield=True):
+                        await _withdraw(connection, self.id)
             services.cancel_scope.cancel()
 
+    async def _claim(self, connection: Connection, info: Callable[[], WorkerInfo]) -> None:
+        """Announce it under its name; under another one if somebody of that name is there."""
+        ttl, name = self._settings.worker_ttl, self.id
+        while not await announce(connection, info(), ttl=ttl, first=True):
+            other = await _namesake(connection, info())
+            if other is None:  # it was killed, and its key is left
+                await announce(connection, info(), ttl=ttl)
+                return
+            self.id = f"{name[:59]}-{new_id()[:4]}"
+            text = "a %s named %s is running already (pid %d on %s): this one is %s"
+            log.warning(text, self._kind, name, other.pid, other.host, self.id)
 
-async def announce(connection: Connection, info: WorkerInfo, *, ttl: float) -> None:
+
+async def announce(
+    connection: Connection, info: WorkerInfo, *, ttl: float, first: bool = False
+) -> bool:
     """Say that a worker is there, for ``ttl`` seconds.
+
+    Returns whether that was said: not if ``first`` and somebody has that name.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
     """
     await ensure_streams(connection)  # the bucket is in memory, and ends with the server
     subject = connection.names.presence(info.id)
-    await connection.store(subject, msgspec.json.encode(info), {TTL: str(max(1, int(ttl)))})
+    body, headers = msgspec.json.encode(info), {TTL: str(max(1, int(ttl)))}
+    if first:
+        return await connection.streams.put_if(subject, body, headers, expected=0) is not None
+    await connection.store(subject, body, headers)
+    return True
 
 
-async def _keep_announced(  # noqa: ASYNC114
-    connection: Connection,
-    info: Callable[[], WorkerInfo],
-    settings: Settings,
-    *,
-    task_status: TaskStatus[None],
+async def _namesake(connection: Connection, mine: WorkerInfo) -> WorkerInfo | None:
+    """Return another worker of the same name that is there; not one that was killed."""
+
+    def others(infos: Iterable[WorkerInfo]) -> list[WorkerInfo]:
+        return [info for info in infos if info.id == mine.id and not _is_same(info, mine)]
+
+    replies = await connection.gather(
+        connection.names.control("ping"),
+        timeout=ANSWER_TIMEOUT,
+        enough=lambda replies: bool(others(_decode(reply.data) for reply in replies)),
+    )
+    found = others(_decode(reply.data) for reply in replies)
+    if not found:  # it may be unable to answer, blocked by a job
+        found = [i for i in others((await announced(connection)).values()) if _is_alive(i, mine)]
+    return found[0] if found else None
+
+
+def _is_same(info: WorkerInfo, mine: WorkerInfo) -> bool:
+    return (info.host, info.pid, info.started_at) == (mine.host, mine.pid, mine.started_at)
+
+
+def _is_alive(info: WorkerInfo, mine: WorkerInfo) -> bool:
+    """Whether the process of a worker on this machine, which does not answer, is still there."""
+    import psutil  # noqa: PLC0415 - 25 ms, and only where a name is taken
+
+    if info.host != mine.host or info.pid == mine.pid:
+        return False
+    try:
+        return bool(psutil.Process(info.pid).create_time() <= info.started_at)
+    except psutil.Error:
+        return False
+
+
+async def _keep_announced(
+    connection: Connection, info: Callable[[], WorkerInfo], settings: Settings
 ) -> None:
-    """Announce it, now and then and after each reconnect, until cancelled.
+    """Announce it again, now and then and after each reconnect, until cancelled.
 
     After a reconnect, because the bucket is in memory: a restarted server has forgotten everyone.
     """
@@ -250,8 +302,6 @@ async def _keep_announced(  # noqa: ASYNC114
         if up:
             back.set()
 
-    await announce(connection, info(), ttl=ttl)
-    task_status.started()
     with connection.link_listener(on_link):
         while True:
             with anyio.move_on_after(interval):

@@ -94,7 +94,6 @@ class Scheduler:
         self.running = 0
         """How many ticks are in hand."""
         self._presence = Presence("scheduler", instance_id, self.settings)
-        self.id = self._presence.id
         self._nats_url = nats_url
         self._given = connection
         self._connection: Connection | None = None
@@ -104,6 +103,11 @@ class Scheduler:
         """Ticks that are to be asked for."""
         self._changed = anyio.Event()
         """Set when more are owed, or fewer are in hand."""
+
+    @property
+    def id(self) -> str:
+        """Its name; another than it was given if one of that name was running when it started."""
+        return self._presence.id
 
     @property
     def connected(self) -> bool:

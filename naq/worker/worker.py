@@ -110,7 +110,8 @@ class Worker:
             queues: names of queues, all served alike whatever their order; none: the default one.
             nats_url: URL of the server; None: found as docs/guide.md describes.
             concurrency: how many jobs run at the same time.
-            name: unique name; None makes one of host, pid and chance.
+            name: unique name; None makes one of host, pid and chance. The second one of a name
+                gets another one when it starts, and says so.
             drain_timeout: seconds running jobs get when the worker is stopped.
             burst: stop when the queues are empty.
             crash_limit: how many workers a job may take down before it is dead-lettered, the last
@@ -146,7 +147,6 @@ class Worker:
         self.tally = Tally()
         """What has become of jobs here."""
         self._presence = Presence("worker", name, self.settings)
-        self.id = self._presence.id
         self._codec = Codec.from_settings(self.settings, allow=tuple(allow))
         self._hold = hold
         self._short_delay = short_delay
@@ -160,6 +160,11 @@ class Worker:
         self._paused = False
 
     # ----------------------------------------------------------- what it does
+
+    @property
+    def id(self) -> str:
+        """Its name; another than it was given if one of that name was running when it started."""
+        return self._presence.id
 
     @property
     def processed(self) -> int:
