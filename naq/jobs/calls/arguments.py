@@ -71,8 +71,7 @@ def to_json(
     if function is None:
         call.typed = places
         return _encoded(call, f"the arguments of {ref} are")
-    plain.typed = places
-    _require_same(ref, function, call, plain)
+    _require_same(ref, function, call, plain, places)
     return data
 
 
@@ -125,26 +124,39 @@ def _differs(given: Any, there: Any) -> bool:
 
 
 def _require_same(
-    ref: str, function: Callable[..., Any], given: _JsonCall, plain: _JsonCall
+    ref: str,
+    function: Callable[..., Any],
+    given: _JsonCall,
+    plain: _JsonCall,
+    places: list[int | str],
 ) -> None:
     """Refuse arguments that would arrive as something else than was given."""
     args, kwargs = _converted(function, ref, plain)
-    for place in plain.typed:
+    for place in places:
         if isinstance(place, int):
             before, after = given.args[place], args[place]
         else:
             before = given.kwargs[place]
             after = kwargs[place] if place in kwargs else _bound(function, place, args)
-        if not _same(before, after):
+        name = _name_of(function, place)
+        if not _arrives(before, after, _described(function).hints.get(name, Any)):
             raise SerializationError(
-                f"{ref}: argument {_name_of(function, place)!r}, a {type(before).__qualname__}, "
-                f"would arrive as {after!r:.80}; annotate the parameter with its type"
+                f"{ref}: argument {name!r}, a {type(before).__qualname__}, would arrive as "
+                f"{after!r:.80}; annotate the parameter with its type"
             )
 
 
 def _bound(function: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:
     """Return a keyword argument that binding has made positional."""
     return args[list(_described(function).signature.parameters).index(name)]
+
+
+def _arrives(given: Any, there: Any, hint: Any) -> bool:
+    """Whether what arrives is what was given, or what the annotation asks for in its place."""
+    if not _vague(hint):
+        return _same(given, there)
+    asked = hint not in (Any, object) and isinstance(given, tuple) and isinstance(there, list)
+    return not _differs(list(given) if asked else given, there)
 
 
 def _same(given: Any, there: Any) -> bool:
@@ -201,12 +213,18 @@ def _fitting(ref: str, name: str, value: Any, hint: Any, kind: Any) -> Any:
     """Return an argument as its annotation says."""
     try:
         if kind is inspect.Parameter.VAR_POSITIONAL:
-            return tuple(msgspec.convert(v, hint, dec_hook=_validated) for v in value)
+            return tuple(
+                msgspec.convert(v, hint, dec_hook=_validated, str_keys=True) for v in value
+            )
         if kind is inspect.Parameter.VAR_KEYWORD:
-            return {k: msgspec.convert(v, hint, dec_hook=_validated) for k, v in value.items()}
-        return msgspec.convert(value, hint, dec_hook=_validated)
+            return {
+                k: msgspec.convert(v, hint, dec_hook=_validated, str_keys=True)
+                for k, v in value.items()
+            }
+        return msgspec.convert(value, hint, dec_hook=_validated, str_keys=True)
     except msgspec.ValidationError as exc:
-        raise SerializationError(f"{ref}: argument {name!r}: {exc}") from exc
+        text = " ".join(str(exc).split())  # a model says it in several lines
+        raise SerializationError(f"{ref}: argument {name!r}: {text}") from exc
     except TypeError:  # an annotation msgspec does not know checks nothing
         return value
 
