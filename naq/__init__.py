@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from naq.queue.functions import enqueue_sync as enqueue_sync
     from naq.queue.functions import fetch_job_result as fetch_job_result
     from naq.queue.functions import fetch_job_result_sync as fetch_job_result_sync
+    from naq.queue.functions import forget as forget
+    from naq.queue.functions import forget_sync as forget_sync
     from naq.queue.functions import get_schedule as get_schedule
     from naq.queue.functions import get_schedule_sync as get_schedule_sync
     from naq.queue.functions import list_schedules as list_schedules
@@ -75,8 +77,8 @@ if TYPE_CHECKING:
 _WHERE = {
     "naq.queue.functions": "cancel_scheduled_job cancel_scheduled_job_sync enqueue enqueue_at "
     "enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many enqueue_many_sync enqueue_sync "
-    "fetch_job_result fetch_job_result_sync get_schedule get_schedule_sync list_schedules "
-    "list_schedules_sync list_workers list_workers_sync modify_scheduled_job "
+    "fetch_job_result fetch_job_result_sync forget forget_sync get_schedule get_schedule_sync "
+    "list_schedules list_schedules_sync list_workers list_workers_sync modify_scheduled_job "
     "modify_scheduled_job_sync pause_scheduled_job pause_scheduled_job_sync purge_queue "
     "purge_queue_sync resume_scheduled_job resume_scheduled_job_sync schedule schedule_sync",
     "naq.schedules.schedule": "Schedule ScheduleStatus",

@@ -16,6 +16,7 @@ from naq.exceptions import ConfigurationError
 
 __all__ = [
     "ATTEMPT",
+    "CALL",
     "CHECK",
     "FIRE_MARK",
     "OWN_HEADER",
@@ -38,7 +39,10 @@ OWN_HEADER = "Naq-"
 SIGNATURE = "Naq-Sig"
 """The signature of a message's body."""
 CHECK = "Naq-Check"
-"""On a job whose id somebody chose: it may have run before, so its record is read."""
+"""On a job that may have run before, so its record is read first: its id was chosen by somebody, or
+this is not the first copy that was sent of it."""
+CALL = "Naq-Call"
+"""On a job whose id was chosen: which call of enqueue has queued it."""
 ATTEMPT = "Naq-Attempt"
 """On a scheduled retry, with its number: the job's record must be read before it runs."""
 REVISION = "Naq-Revision"

@@ -60,6 +60,7 @@ COMMANDS = {
         ("enqueue", "queue.jobs:enqueue", "Put a call into a queue."),
         ("job", "queue.jobs:job", "Show a job, with its result or traceback."),
         ("cancel", "queue.jobs:cancel", "Cancel a job."),
+        ("forget", "queue.jobs:forget", "Free the id of a job that has ended."),
     ],
     "Schedules": [
         ("schedule", "queue.schedules:schedule", "Run a call again and again."),

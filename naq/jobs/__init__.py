@@ -9,7 +9,7 @@
 - ``storable``: what is recorded, such that it can be stored whatever user code left in it
 - ``results``: how a job ended: read it, wait for it, write it
 - ``deadletters``: jobs that will not be tried again
-- ``inspect``: where a job is, and how to stop it
+- ``inspect``: where a job is, how to stop it and how to forget it
 - ``presence``: what workers say of themselves, and are told
 - ``sync``: the thread for code without an event loop
 """

@@ -14,8 +14,8 @@ import msgspec
 from naq.base.names import OWN_HEADER, SIGNATURE
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs.codec import Codec
-from naq.jobs.job import DeadLetter, Failure
-from naq.jobs.message import trace_headers
+from naq.jobs.job import DeadLetter, Failure, JobRecord, JobStatus
+from naq.jobs.message import LATER_COPIES, trace_headers
 from naq.jobs.results import Results
 from naq.nats.jetstream import MESSAGE_ID
 
@@ -63,12 +63,16 @@ class DeadLetters:
         return self.open(await self._find(job_id))
 
     async def delete(self, job_id: str) -> None:
-        """Remove one letter for good; the job's failed result stays until its time is up.
+        """Remove one letter for good, and the failed result with it: the id is new then.
 
         Raises:
             JobNotFoundError: there is none of this job.
         """
         stored = await self._find(job_id)
+        names = self._connection.names
+        kept = await self._connection.streams.get(names.results_stream, names.result(job_id))
+        if kept is not None and self._failed(kept):
+            await self._connection.streams.remove(names.results_stream, kept.seq)
         await self._connection.streams.remove(self._connection.names.results_stream, stored.seq)
 
     async def requeue(self, job_id: str) -> None:
@@ -88,9 +92,19 @@ class DeadLetters:
             headers[SIGNATURE] = letter.headers[SIGNATURE]
         subject = names.job(letter.queue, letter.id)
         # If it is queued already, the letter can go as well.
-        await self._connection.streams.put_if(subject, letter.body, headers, expected=0)
+        await self._connection.streams.put_if(
+            subject, letter.body, headers, expected=0, later=LATER_COPIES
+        )
         # This letter and no other: the job may have failed again by now.
         await self._connection.streams.remove(names.results_stream, stored.seq)
+
+    def _failed(self, kept: Stored) -> bool:
+        """Whether a record is that of a failure: the job may be queued again by now."""
+        try:
+            record = self._codec.open(JobRecord, kept.data, kept.headers)
+        except SerializationError:
+            return True  # nothing can be done with it
+        return record.status is JobStatus.FAILED
 
     async def _find(self, job_id: str) -> Stored:
         names = self._connection.names

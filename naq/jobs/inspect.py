@@ -1,4 +1,4 @@
-"""Where a job is, and how to stop it, from the stream, the records and the workers.
+"""Where a job is, how to stop and forget it, from the stream, the records and the workers.
 
 Nothing is stored about running jobs: the workers are asked. A job is, in this order: what its final
 record says; running, if a worker answers for it; queued or delayed, if its message is there;
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from naq.jobs.presence import Whereabouts
     from naq.nats.connection import Connection, Stored
 
-__all__ = ["Backend", "cancel_job", "job_info"]
+__all__ = ["Backend", "cancel_job", "forget_job", "job_info"]
 
 
 async def job_info(connection: Connection, job_id: str, queue: str | None = None) -> JobInfo:
@@ -104,6 +104,41 @@ def _cancelled(
         attempts=record.attempts if record else 0,
         history=record.history if record else (),
     )
+
+
+async def forget_job(connection: Connection, job_id: str) -> bool:
+    """Remove what is known of a job that has ended, so that its id is new; False if it has not.
+
+    Its result, or its error and its dead letter, are gone for good.
+
+    Raises:
+        JobNotFoundError: nothing is known of it; the id is new already.
+        NaqConnectionError: the server cannot be reached.
+    """
+    names, streams = connection.names, connection.streams
+    results_stream = names.results_stream
+    kept = await streams.get(results_stream, names.result(job_id))
+    letter = await streams.first(results_stream, names.dead_letter("*", job_id))
+    ended = kept is not None and _has_ended(connection, kept)
+    waiting = [] if ended else [await _message(connection, job_id, None)]
+    if any(waiting):
+        return False
+    if kept is None and letter is None:
+        raise JobNotFoundError(f"there is no job {job_id}: its id is new", job_id=job_id)
+    # These very messages: the id may be in use again by now. The record last, for a second try.
+    for found in (letter, kept):
+        if found is not None:
+            await streams.remove(results_stream, found.seq)
+    return True
+
+
+def _has_ended(connection: Connection, kept: Stored) -> bool:
+    """Whether a record is final; one that cannot be read is of no job that can go on."""
+    codec = Codec.from_settings(connection.settings)
+    try:
+        return codec.open(JobRecord, kept.data, kept.headers).status.final
+    except SerializationError:
+        return True
 
 
 async def _message(connection: Connection, job_id: str, queue: str | None) -> Stored | None:

@@ -260,8 +260,8 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         message: what was queued, with all options.
         backend: what its methods ask.
-        duplicate: True if a job with this id was already queued, running or recently finished, so
-            that this call queued nothing.
+        duplicate: True if the id that was chosen is known (a job with it is queued, delayed or
+            running, or its end is still recorded), so that this call queued nothing.
     """
 
     message: JobMessage
@@ -284,7 +284,8 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
         return cls(_decode(message), Backend.elsewhere(*place), duplicate)
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.function_name} on {self.queue!r}>"
+        known = ", nothing queued: its id is known" if self.duplicate else ""
+        return f"<Job {self.id} {self.function_name} on {self.queue!r}{known}>"
 
     @property
     def id(self) -> str:

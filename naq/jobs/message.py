@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from naq.base.names import CHECK, OWN_HEADER, new_id
+from naq.base.names import CALL, CHECK, OWN_HEADER, new_id
 from naq.jobs import calls
 from naq.jobs.calls import Call
 from naq.jobs.job import JobMessage
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from naq.jobs.codec import Codec
 
 __all__ = [
+    "LATER_COPIES",
     "Batch",
     "Prepared",
     "at",
@@ -50,18 +52,26 @@ Not ``baggage``: programs act on it, and the headers of a message are not signed
 """
 MAX_TRACE_HEADER = 512
 """Characters of one of them; a longer one is left out."""
+LATER_COPIES: Mapping[str, str] = MappingProxyType({CHECK: "1"})
+"""Headers of every copy of a job that is sent after the first.
+
+The server remembers for two minutes what it has stored, and forgets it when it is killed. A job
+that has run by then would be stored again; its record stops the second copy.
+"""
 _AT = "@at "
 
 
 class Prepared(NamedTuple):
     """A job that is ready to be sent, and whether the caller chose its id.
 
-    ``trace`` holds the headers that carry the context of a trace, once there is one.
+    ``trace`` holds the headers that carry the context of a trace, once there is one. ``call`` names
+    the call of enqueue, where the id was chosen: another call may use the same id.
     """
 
     message: JobMessage
     given_id: bool
     trace: dict[str, str] | None = None
+    call: str = ""
 
 
 def prepare(
@@ -102,7 +112,9 @@ def prepare(
         due_at=due,
         **fields,
     )
-    return Prepared(message, given_id is not None)
+    if given_id is None:
+        return Prepared(message, given_id=False)
+    return Prepared(message, given_id=True, call=new_id())
 
 
 class Batch:
@@ -225,21 +237,27 @@ def carried(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def job_envelope(
-    names: Names, codec: Codec, message: JobMessage, *, chosen: bool
+    names: Names, codec: Codec, message: JobMessage, *, chosen: bool, call: str = ""
 ) -> tuple[str, bytes, dict[str, str]]:
     """Return subject, body and headers that queue a job.
 
-    It is queued once, however often it is sent: the compare-and-set refuses it while it is queued,
-    the message id for two minutes after that.
+    It is queued once, however often this envelope is sent: the compare-and-set refuses it while it
+    is queued, the message id for two minutes after that. The message id guards one call against
+    its own copies and nothing else; whether an id is known is asked of what is queued and of the
+    record.
 
     Args:
         names: the subjects.
         codec: seals it.
         message: the job; delayed if ``due_at`` is later than ``enqueued_at``.
         chosen: whether its id was chosen, so that a job with this id may have run before.
+        call: names the call of enqueue; none if nothing else can queue a job of this id.
     """
     body, headers = codec.seal(message)
     headers[MESSAGE_ID] = message.id
+    if call:
+        headers[MESSAGE_ID] = f"{message.id}:{call}"
+        headers[CALL] = call
     headers[EXPECTED_SEQUENCE] = "0"
     if chosen:
         headers[CHECK] = "1"

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from naq.nats.exchange import Store
-from naq.nats.jetstream import ApiError, PubAck, is_conflict, refused
+from naq.nats.jetstream import TRANSIENT, ApiError, PubAck, is_conflict, refused
 from naq.nats.protocol import Subscription, encode
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from naq.exceptions import ServerRefusedError
     from naq.nats.client import Client
@@ -62,12 +62,17 @@ class Pipelined(Generic[T]):
         make: Callable[[T], Envelope],
         *,
         timeout: float,
+        later: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare to store ``make(item)`` for each item, made when its turn comes."""
+        """Prepare to store ``make(item)`` for each item, made when its turn comes.
+
+        ``later`` are headers that every copy after the first carries as well.
+        """
         self._client = client
         self._items = items
         self._make = make
         self._timeout = timeout
+        self._later = later
         self._answers: list[Any] = [None] * len(items)
         self._next = 0
         self._open = 0
@@ -89,7 +94,9 @@ class Pipelined(Generic[T]):
             self._open += 1
             subject, data, headers = self._make(self._items[index])
             done = partial(self._settled, index)
-            self._client.exchanges.start(Store(done, subject, data, headers, timeout=self._timeout))
+            self._client.exchanges.start(
+                Store(done, subject, data, headers, timeout=self._timeout, later=self._later)
+            )
         self._feeding = False
         if not self._open:
             self._done(self._answers)
@@ -125,13 +132,18 @@ class Ingest(Generic[T]):
         make: Callable[[T], Envelope],
         *,
         timeout: float,
+        later: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare to store ``make(item)`` for each item, made when its turn comes."""
+        """Prepare to store ``make(item)`` for each item, made when its turn comes.
+
+        ``later`` are headers that every copy after the first carries as well.
+        """
         self._client = client
         self._loop = loop
         self._items = items
         self._make = make
         self._timeout = timeout
+        self._later = dict(later or {})
         self._errors: dict[int, ServerRefusedError] = {}
         self._sent = 0
         self._acked = 0
@@ -195,7 +207,20 @@ class Ingest(Generic[T]):
     def _finish(self) -> None:
         self._end()
         stored = PubAck()
-        self._done([self._errors.get(index, stored) for index in range(len(self._items))])
+        answers: list[PubAck | Exception] = [
+            self._errors.get(index, stored) for index in range(len(self._items))
+        ]
+        passing = [at for at, error in self._errors.items() if error.code in TRANSIENT]
+        if not passing:
+            self._done(answers)
+            return
+
+        def settled(again: list[PubAck | Exception]) -> None:
+            for at, answer in zip(passing, again, strict=True):
+                answers[at] = PubAck() if is_conflict(answer) else answer
+            self._done(answers)
+
+        self._one_by_one([self._items[at] for at in passing], settled)
 
     def _on_link(self, up: bool) -> None:  # noqa: ARG002 - either way the batch is over
         self._give_up()
@@ -205,8 +230,17 @@ class Ingest(Generic[T]):
         if self._over:
             return
         self._end()
-        again = Pipelined(self._client, self._items, self._make, timeout=self._timeout)
-        again.start(self._sent_again)
+        self._one_by_one(self._items, self._sent_again)
+
+    def _one_by_one(
+        self, items: Sequence[T], done: Callable[[list[PubAck | Exception]], None]
+    ) -> None:
+        """Send again what was sent in the batch, or may have been."""
+        Pipelined(self._client, items, self._make_again, timeout=self._timeout).start(done)
+
+    def _make_again(self, item: T) -> Envelope:
+        subject, data, headers = self._make(item)
+        return subject, data, {**(headers or {}), **self._later}
 
     def _sent_again(self, answers: list[PubAck | Exception]) -> None:
         self._done([PubAck() if is_conflict(answer) else answer for answer in answers])

@@ -29,7 +29,7 @@ from naq.nats.streams import REQUEST_TIMEOUT, ServerClock, Streams
 from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from naq.base.names import Names
     from naq.nats.locate import Target
@@ -147,6 +147,7 @@ class Connection:
         data: bytes,
         headers: dict[str, str] | None = None,
         *,
+        later: Mapping[str, str] | None = None,
         timeout: float = STORE_TIMEOUT,
     ) -> PubAck:
         """Publish into a stream and wait until it is stored.
@@ -158,6 +159,7 @@ class Connection:
             subject: a literal subject of a stream.
             data: the body.
             headers: NATS headers.
+            later: headers that every copy after the first carries as well.
             timeout: seconds to try for.
 
         Raises:
@@ -165,18 +167,23 @@ class Connection:
             ServerRefusedError: the server's own error, for example a failed compare-and-set.
             NaqConnectionError: no answer in time.
         """
-        ack: PubAck = await self._seam.ask(self._start_store, subject, data, headers, timeout)
+        ack: PubAck = await self._seam.ask(
+            self._start_store, subject, data, headers, timeout, later
+        )
         return ack
 
-    def _start_store(
+    def _start_store(  # noqa: PLR0917 - positional as the seam passes it
         self,
         done: Callable[[Any], None],
         subject: str,
         data: bytes,
         headers: dict[str, str] | None,
         timeout: float,
+        later: Mapping[str, str] | None = None,
     ) -> None:
-        self._client.exchanges.start(Store(done, subject, data, headers, timeout=timeout))
+        self._client.exchanges.start(
+            Store(done, subject, data, headers, timeout=timeout, later=later)
+        )
 
     def store_soon(
         self,
@@ -195,6 +202,7 @@ class Connection:
         make: Callable[[T], Envelope],
         *,
         fresh: bool = False,
+        later: Mapping[str, str] | None = None,
         timeout: float = STORE_TIMEOUT,
     ) -> list[PubAck | Exception]:
         """:meth:`store` for many at once, in order.
@@ -206,15 +214,16 @@ class Connection:
                 than once. It must not raise.
             fresh: whether all message ids are new, so that none can be a duplicate; the fastest
                 way is taken then.
+            later: headers that every copy after the first carries as well.
             timeout: seconds to try for with each.
 
         Returns one answer or exception for each; raises nothing itself.
         """
         bulk: Ingest[T] | Pipelined[T]
         if fresh and len(items) >= BATCH:
-            bulk = Ingest(self._client, self._seam.loop, items, make, timeout=timeout)
+            bulk = Ingest(self._client, self._seam.loop, items, make, timeout=timeout, later=later)
         else:
-            bulk = Pipelined(self._client, items, make, timeout=timeout)
+            bulk = Pipelined(self._client, items, make, timeout=timeout, later=later)
         answers: list[PubAck | Exception] = await self._seam.ask(bulk.start)
         return answers
 

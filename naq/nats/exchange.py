@@ -23,7 +23,7 @@ from naq.nats.protocol import NO_RESPONDERS, encode
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextvars import Context
 
     from naq.nats.protocol import Message
@@ -124,9 +124,32 @@ class Request(Exchange):
 
 
 class Store(Exchange):
-    """An acknowledged publish; ``done`` gets a :class:`PubAck` or an exception."""
+    """An acknowledged publish; ``done`` gets a :class:`PubAck` or an exception.
 
-    __slots__ = ()
+    ``later`` are headers that every copy after the first carries beside ``headers``.
+    """
+
+    __slots__ = ("later",)
+
+    def __init__(
+        self,
+        done: Callable[[Any], None],
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None,
+        *,
+        timeout: float,
+        later: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(done, subject, data, headers, timeout=timeout)
+        self.later = later
+
+    def encode(self) -> bytes:
+        """Return the bytes to send, now that its turn to be written has come."""
+        if self.due and self.later is not None:  # it was written before
+            self.headers = {**(self.headers or {}), **self.later}
+            self.later = None
+        return super().encode()
 
     def answered(self, message: Message) -> None:
         """Take the answer."""

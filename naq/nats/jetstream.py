@@ -66,8 +66,9 @@ STREAM_NAME_IN_USE = 10058
 CONSUMER_EXISTS = frozenset({10105, 10148, 10013})
 NO_MESSAGE = frozenset({10057, 10043})
 """Deleted already; or its sequence was given to another one."""
-TRANSIENT = frozenset({10008, 10009, 10164})
-"""These pass by themselves: no leader, no quorum, another write to the subject under way."""
+TRANSIENT = frozenset({10008, 10009, 10158, 10164})
+"""These pass by themselves: no leader, no quorum, another write with this message id, or to this
+subject, under way."""
 
 # Settlements of a delivery, beside the two functions below.
 ACK = b"+ACK"

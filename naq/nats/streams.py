@@ -68,7 +68,12 @@ class Link(Protocol):
         """Ask, and wait for several answers."""
 
     async def store(
-        self, subject: str, data: bytes, headers: dict[str, str] | None = None
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        later: Mapping[str, str] | None = None,
     ) -> PubAck:
         """Publish into a stream and wait until it is stored."""
 
@@ -165,7 +170,13 @@ class Streams:
         return [stored(reply) for reply in replies if not reply.status]
 
     async def put_if(
-        self, subject: str, data: bytes, headers: Mapping[str, str] | None = None, *, expected: int
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        expected: int,
+        later: Mapping[str, str] | None = None,
     ) -> PubAck | None:
         """Store a message in place of the one with that sequence; a compare-and-set.
 
@@ -174,6 +185,7 @@ class Streams:
             data: the body.
             headers: NATS headers, to which the condition is added.
             expected: the sequence of the message that is there now, 0 if there is none.
+            later: headers that every copy after the first carries as well.
 
         Returns None when somebody else was first: another message is there, or none any more.
 
@@ -184,7 +196,7 @@ class Streams:
         """
         conditional = {**(headers or {}), jetstream.EXPECTED_SEQUENCE: str(expected)}
         try:
-            return await self._link.store(subject, data, conditional)
+            return await self._link.store(subject, data, conditional, later=later)
         except ServerRefusedError as exc:
             if exc.code != jetstream.CONFLICT:
                 raise

@@ -4,6 +4,7 @@
 - ``functions``: ``naq.enqueue`` and the other module functions
 - ``task``: ``@naq.task``
 - ``send``: prepared jobs on their way to the server
+- ``chosen``: ids that callers choose: which are known, and who queued what is there
 - ``admin``: all queues, their numbers, pausing and purging
 - ``delayed``: jobs that wait for their time; one rule for them and for schedules
 - ``scheduled``: schedules and waiting jobs in one list

@@ -14,6 +14,7 @@ from naq.base.public import public
 from naq.jobs import presence
 from naq.jobs.calls import queue_of
 from naq.jobs.codec import Codec
+from naq.jobs.inspect import forget_job
 from naq.jobs.message import Batch
 from naq.jobs.results import Results
 from naq.jobs.sync import synced
@@ -45,6 +46,8 @@ __all__ = [
     "enqueue_sync",
     "fetch_job_result",
     "fetch_job_result_sync",
+    "forget",
+    "forget_sync",
     "get_schedule",
     "get_schedule_sync",
     "list_schedules",
@@ -224,6 +227,20 @@ async def fetch_job_result(job_id: str, *, nats_url: str | None = None) -> Any:
 
 
 @public
+async def forget(job_id: str, *, nats_url: str | None = None) -> bool:
+    """Remove what is known of a job that has ended, so that its id can be enqueued again.
+
+    Its result, or its error and its dead letter, are gone for good. Returns False if it has not
+    ended: cancel it first.
+
+    Raises:
+        JobNotFoundError: nothing is known of it; the id is new already.
+    """
+    async with open_connection(nats_url) as connection:
+        return await forget_job(connection, check_job_id(job_id))
+
+
+@public
 async def list_workers(*, nats_url: str | None = None) -> list[WorkerInfo]:
     """Return all workers on the server, oldest first, with what they run right now."""
     async with open_connection(nats_url) as connection:
@@ -249,4 +266,5 @@ resume_scheduled_job_sync = synced(resume_scheduled_job)
 modify_scheduled_job_sync = synced(modify_scheduled_job)
 purge_queue_sync = synced(purge_queue)
 fetch_job_result_sync = synced(fetch_job_result)
+forget_sync = synced(forget)
 list_workers_sync = synced(list_workers)

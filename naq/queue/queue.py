@@ -14,7 +14,7 @@ from naq.exceptions import ConfigurationError
 from naq.jobs import calls
 from naq.jobs.calls import Call, Declared
 from naq.jobs.codec import Codec
-from naq.jobs.inspect import Backend, cancel_job
+from naq.jobs.inspect import Backend, cancel_job, forget_job
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import Batch, prepare
@@ -125,15 +125,18 @@ class Queue(anyio.AsyncContextManagerMixin):
             args: its positional arguments.
             kwargs: its keyword arguments, and the options.
 
-        With ``job_id`` the call is idempotent: if a job with that id is queued, is running, or has
-        ended and its result is still kept, nothing is queued (see ``Job.duplicate``).
+        With ``job_id`` the call is idempotent: if a job with that id is queued, is delayed, is
+        running, or has ended and its result is still kept, nothing is queued (see
+        ``Job.duplicate``). Once it has been purged, deleted or forgotten (:meth:`forget`), or its
+        result has expired, the id is new.
 
         Raises:
             SerializationError: the function or an argument cannot be sent.
             PayloadTooLargeError: the job is larger than the server accepts.
             ConfigurationError: an option cannot be used, or the queue is not open.
             ServerRefusedError: the server does not store it (a full disk).
-            NaqConnectionError: the server does not answer; the job may or may not be queued.
+            NaqConnectionError: the server does not answer. If the job may be queued all the same,
+                the message says so; it can be repeated with the same ``job_id``.
         """
         sender = self._opened
         return await sender.one(prepare(self._codec, self.name, function, args, kwargs))
@@ -291,6 +294,10 @@ class Queue(anyio.AsyncContextManagerMixin):
             JobNotFoundError: there is no such job.
         """
         return await cancel_job(self._connection, check_job_id(job_id), self.name)
+
+    async def forget(self, job_id: str) -> bool:
+        """Free the id of a job that has ended; see :func:`naq.forget`."""
+        return await forget_job(self._connection, check_job_id(job_id))
 
     def job(self, job_id: str) -> Job:
         """Return a handle to a job of this queue by its id, without asking the server.

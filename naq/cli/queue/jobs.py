@@ -1,4 +1,4 @@
-"""``naq enqueue``, ``naq job``, ``naq cancel``: one job."""
+"""``naq enqueue``, ``naq job``, ``naq cancel``, ``naq forget``: one job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from naq.jobs.job import Job, JobInfo
     from naq.nats.connection import Connection
 
-__all__ = ["cancel", "enqueue", "job"]
+__all__ = ["cancel", "enqueue", "forget", "job"]
 
 
 def enqueue(
@@ -63,12 +63,27 @@ def enqueue(
                 enqueued = await opened.enqueue(typed.call)
             else:
                 enqueued = await opened.enqueue_at(when, typed.call)
+        if enqueued.duplicate:
+            await _say_known(enqueued)
         if wait:
             return await _await_result(enqueued, timeout)
         render.say(enqueued.id)
         return 0
 
     return run(common, send)
+
+
+async def _say_known(job: Job) -> None:
+    """Say on stderr that nothing was queued, and what can be done about it."""
+    try:
+        status = await job.status()
+    except NaqException:
+        render.line(f"nothing was queued: job {job.id} is known")
+        return
+    how = f"naq forget {job.id}" if status.final else f"naq cancel {job.id}, then naq forget"
+    render.line(
+        f"nothing was queued: job {job.id} is known, it is {status} (to free its id: {how})"
+    )
 
 
 async def _await_result(job: Job, timeout: float | None) -> int:
@@ -210,4 +225,26 @@ def cancel(job_id: str, /, *, common: Common | None = None) -> int:
         render.say(f"{job_id} cancelled")
         return 0
     render.line(f"job {job_id} has already ended")
+    return 1
+
+
+def forget(job_id: str, /, *, common: Common | None = None) -> int:
+    """Free the id of a job that has ended: its result or dead letter is removed.
+
+    Exits with 1 if it has not ended, 66 if nothing is known of it.
+
+    Args:
+        job_id: The job's id.
+    """
+
+    async def ask(connection: Connection) -> bool:
+        from naq.base.names import check_job_id
+        from naq.jobs.inspect import forget_job
+
+        return await forget_job(connection, check_job_id(job_id))
+
+    if run(common, ask):
+        render.say(f"{job_id} forgotten: its id can be enqueued again")
+        return 0
+    render.line(f"job {job_id} has not ended; cancel it first: naq cancel {job_id}")
     return 1
