@@ -16,24 +16,28 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from naq.base.names import Kind
 from naq.exceptions import JobExpiredError, JobNotFoundError, SerializationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
-from naq.jobs.job import UNKNOWN, JobInfo, JobMessage, JobRecord, JobStatus, utc
+from naq.jobs.job import UNKNOWN, Job, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for
 from naq.jobs.results import Results
 from naq.nats.connection import connect, current_connection, open_connection
 from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from naq.jobs.job import Job
     from naq.jobs.presence import Whereabouts
     from naq.nats.connection import Connection, Stored
 
 __all__ = ["Backend", "cancel_job", "forget_job", "job_info"]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(JobMessage).decode
 
 
 async def job_info(connection: Connection, job_id: str, queue: str | None = None) -> JobInfo:
@@ -277,6 +281,11 @@ class Backend:
         """What another process needs to know to ask the same server for the same."""
         return self.nats_url, (self._settings or Settings.from_env()).prefix
 
+    def pickled(self, job: Job) -> tuple[Callable[..., Job], tuple[Any, ...]]:
+        """Return what makes a handle again in another process; nothing is asked for that."""
+        # Bytes and plain values, which every release can read.
+        return _restored, (_encode(job.message), self.place, job.duplicate)
+
     @asynccontextmanager
     async def here(self) -> AsyncIterator[Connection]:
         """Yield a connection that can be used in this event loop."""
@@ -321,3 +330,7 @@ class Backend:
         """Cancel a job; see :meth:`naq.Job.cancel`."""
         async with self.here() as connection:
             return await cancel_job(connection, job.id, job.queue)
+
+
+def _restored(message: bytes, place: tuple[str | None, str], duplicate: bool) -> Job:
+    return Job(_decode(message), Backend.elsewhere(*place), duplicate)

@@ -11,12 +11,15 @@ from __future__ import annotations
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from naq.base.public import public
 from naq.jobs.sync import synced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "UNKNOWN",
@@ -103,10 +106,6 @@ class JobMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     def unknown(cls, id: str, queue: str = UNKNOWN) -> JobMessage:  # noqa: A002 - as the field
         """Return what stands for a job of which only the id, and perhaps the queue, is known."""
         return cls(id=id, queue=queue, function=UNKNOWN, payload=b"", encoding="", enqueued_at=0.0)
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(JobMessage).decode
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -233,9 +232,8 @@ class JobBackend(Protocol):
     nats_url: str | None
     """The url the connection was opened with; None: it was found."""
 
-    @property
-    def place(self) -> tuple[str | None, str]:
-        """That url, and the prefix of the names on that server."""
+    def pickled(self, job: Job) -> tuple[Callable[..., Job], tuple[Any, ...]]:
+        """Return what makes the handle again in another process, as ``__reduce__`` does."""
 
     async def result(self, job: Job, timeout: float | None) -> Any:
         """Wait for the job's end; return its value or raise its error."""
@@ -268,20 +266,8 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     backend: JobBackend
     duplicate: bool = False
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Bytes and plain values: a pickle names nothing but naq.Job.
-        return Job._restored, (_encode(self.message), self.backend.place, self.duplicate)
-
-    @classmethod
-    def _restored(
-        cls,
-        message: bytes,
-        place: tuple[str | None, str],
-        duplicate: bool,
-    ) -> Job:
-        from naq.jobs.inspect import Backend  # noqa: PLC0415 - it imports this module
-
-        return cls(_decode(message), Backend.elsewhere(*place), duplicate)
+    def __reduce__(self) -> tuple[Callable[..., Job], tuple[Any, ...]]:
+        return self.backend.pickled(self)
 
     def __repr__(self) -> str:
         known = ", nothing queued: its id is known" if self.duplicate else ""

@@ -1,4 +1,4 @@
-"""An id that somebody chose is known while its job is there or its end is recorded; never longer."""
+"""An id that somebody chose is known while its job is there or its end is recorded, not longer."""
 
 from __future__ import annotations
 
