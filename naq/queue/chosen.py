@@ -49,8 +49,8 @@ class _Kept(NamedTuple):
 
     @property
     def final(self) -> bool:
-        """Whether the job has ended. What cannot be read is not to be replaced either."""
-        return self.record is None or self.record.status.final
+        """Whether the job has ended. What cannot be read says nothing, and is replaced."""
+        return self.record is not None and self.record.status.final
 
 
 def whose(prepared: Prepared, calls: Collection[str | None], record: JobRecord | None) -> Whose:
