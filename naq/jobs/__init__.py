@@ -11,5 +11,6 @@
 - ``deadletters``: jobs that will not be tried again
 - ``inspect``: where a job is, how to stop it and how to forget it
 - ``presence``: what workers say of themselves, and are told
+- ``shared``: which connection a call uses, and the one each event loop shares
 - ``sync``: the thread for code without an event loop
 """

@@ -5,7 +5,7 @@ record says; running, if a worker answers for it; queued or delayed, if its mess
 unknown.
 
 Handles (:class:`naq.Job`) ask through a :class:`Backend`. A handle may outlive the connection it
-was made with, or be used in another event loop: then a connection is opened for the call.
+was made with, or be used in another event loop: then it uses the one of that event loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from naq.jobs.codec import Codec
 from naq.jobs.job import UNKNOWN, Job, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for
 from naq.jobs.results import Results
-from naq.nats.connection import connect, current_connection, open_connection
+from naq.jobs.shared import open_connection
 from naq.settings import Settings
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ EXPIRY_SLACK = 0.5
 
 
 class Backend:
-    """What a :class:`Job` asks through: the connection it was made with, or else a new one."""
+    """What a :class:`Job` asks through: the connection it was made with, or that of the loop."""
 
     def __init__(
         self,
@@ -292,12 +292,8 @@ class Backend:
         if self._connection is not None and self._connection.usable():
             yield self._connection
             return
-        around = current_connection()
-        if around is not None and around.settings.prefix != self.place[1]:  # not where the job is
-            async with connect(self.nats_url, settings=self._settings) as found:
-                yield found
-            return
-        async with open_connection(self.nats_url, settings=self._settings) as found:
+        prefix = self.place[1]
+        async with open_connection(self.nats_url, settings=self._settings, prefix=prefix) as found:
             yield found
 
     async def result(self, job: Job, timeout: float | None) -> Any:

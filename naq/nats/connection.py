@@ -8,12 +8,16 @@ Trio, on a thread of its own; it reconnects by itself, for ever. Calls that wait
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import msgspec
 
+from naq.base.imports import here
 from naq.base.public import public
 from naq.exceptions import NaqConnectionError
 from naq.nats import jetstream
@@ -44,13 +48,15 @@ __all__ = [
     "Stored",
     "connect",
     "current_connection",
-    "open_connection",
+    "open_here",
     "use_connection",
 ]
 
 STORE_TIMEOUT = 30.0
 """Seconds a publish is tried for. Longer than an election in a cluster (6 s), shorter than the
 stream's duplicate window (2 min), so that a publish tried twice is stored once."""
+LAST_USERS = 2.0
+"""Seconds a connection that ends waits for those who have borrowed it."""
 BATCH = 64
 """Messages from which on a batch is worth its two round trips."""
 
@@ -60,12 +66,20 @@ Envelope = tuple[str, bytes, "dict[str, str] | None"]
 T = TypeVar("T")
 
 _current: ContextVar[Connection | None] = ContextVar("naq_connection", default=None)
+_open: list[Connection] = []
+"""Those of all event loops; each is owned by the block of its :func:`connect`."""
+os.register_at_fork(after_in_child=_open.clear)
 
 
 def current_connection() -> Connection | None:
     """Return the connection of the ``async with naq.connect()`` or job this code runs in."""
     connection = _current.get()
     return connection if connection is not None and connection.usable() else None
+
+
+def open_here() -> list[Connection]:
+    """Return the open connections of the event loop this code runs in, the newest one last."""
+    return [connection for connection in _open if connection.usable()]
 
 
 def use_connection(connection: Connection) -> None:
@@ -90,6 +104,36 @@ class Connection:
         """Streams and consumers known to exist, so that each is declared once."""
         self._seam = seam
         self._client = client
+        self._directory = here()
+        self._users = 0
+        self._unused = anyio.Event()
+
+    def leads_to(self, nats_url: str | None, settings: Settings) -> bool:
+        """Whether :func:`connect` with these would lead to the same place."""
+        mine = self.settings
+        wanted = nats_url or settings.nats_url
+        if wanted != (self.given_url or mine.nats_url):
+            return False
+        if wanted is None and self._directory != here():
+            return False
+        return settings == mine or replace(settings, nats_url=mine.nats_url) == mine
+
+    @contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Count as a user for the length of a block."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Wait until nobody has borrowed it."""
+        while self._users:
+            self._unused = anyio.Event()
+            await self._unused.wait()
 
     def forget(self, up: bool) -> None:
         """Forget, after a reconnect, what was known of the server.
@@ -359,10 +403,15 @@ async def connect(
         connection.given_url = nats_url
         await _require_jetstream(connection)
         token = _current.set(connection)
+        _open.append(connection)
         try:
             with connection.link_listener(connection.forget):
                 yield connection
         finally:
+            if connection in _open:  # not in the child of a fork
+                _open.remove(connection)
+            with anyio.move_on_after(LAST_USERS, shield=True):
+                await connection.unused()
             connection.open = False
             try:
                 _current.reset(token)
@@ -382,20 +431,3 @@ async def _require_jetstream(connection: Connection) -> None:
     raise NaqConnectionError(
         f"the NATS server at {connection.url} runs without JetStream; start it with -js"
     )
-
-
-@asynccontextmanager
-async def open_connection(
-    nats_url: str | None = None,
-    *,
-    given: Connection | None = None,
-    settings: Settings | None = None,
-) -> AsyncIterator[Connection]:
-    """Yield a connection: the given one, the surrounding one, or a new one for this block."""
-    if given is None and nats_url is None:
-        given = current_connection()
-    if given is not None:
-        yield given
-        return
-    async with connect(nats_url, settings=settings) as connection:
-        yield connection

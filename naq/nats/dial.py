@@ -212,6 +212,10 @@ async def dial(
         ) from exc
     except (nats_errors.Error, OSError, ValueError) as exc:
         problems.append(exc)
+    except BaseException:  # cancelled
+        with anyio.move_on_after(DISPOSE_TIMEOUT, shield=True):
+            await nc.dispose()
+        raise
     problem: NaqConnectionError | None
     if connected:
         version = nc.connected_server_version

@@ -22,9 +22,20 @@ from naq.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from naq.settings import Settings
 
-__all__ = ["BrokerFile", "Target", "locate", "moved", "place", "read_broker_file", "redact"]
+__all__ = [
+    "DEFAULT",
+    "BrokerFile",
+    "Target",
+    "locate",
+    "moved",
+    "place",
+    "read_broker_file",
+    "redact",
+]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
+DEFAULT = "the default"
+"""The ``source`` of a target where nothing says where the server is."""
 BROKER_FILE = "nats.json"
 
 
@@ -81,7 +92,7 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
             raise ConfigurationError(f"NAQ_{name.upper()}: there is no file {path}")
     target = Target(
         url=DEFAULT_URL,
-        source="the default",
+        source=DEFAULT,
         token=settings.nats_token,
         creds=settings.nats_creds,
         nkey_seed=settings.nats_nkey_seed_file,

@@ -13,6 +13,7 @@ dozens of jobs; when idle nothing is delayed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import deque
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio.abc import TaskStatus
 
@@ -199,24 +200,64 @@ async def _serve_on_a_thread(  # noqa: ASYNC128
 ) -> None:
     """Run the client's loop in a thread; it ends when the client is closed.
 
-    The thread cannot be cancelled; whoever leaves the block closes the client, and closing takes a
-    bounded time.
+    The thread cannot be cancelled. Whoever leaves the block closes the client, and closing takes a
+    bounded time; whoever is cancelled before there is a block gives up the opening.
     """
     import trio  # noqa: PLC0415
 
     token = trio.lowlevel.current_trio_token()
 
     def started(seam: Seam) -> None:
+        opening.over = True
         token.run_sync_soon(task_status.started, seam)
 
+    opening = _Opening()
     status = _Started(started, partial(ThreadSeam, token=token))
     run_loop = partial(
         anyio.run,
-        partial(client.run, task_status=status),
+        partial(opening.run, partial(client.run, task_status=status)),
         backend="asyncio",
         backend_options={"use_uvloop": find_spec("uvloop") is not None},
     )
-    await anyio.to_thread.run_sync(run_loop, limiter=anyio.CapacityLimiter(1))
+    error: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(opening.watch)
+        try:
+            await anyio.to_thread.run_sync(run_loop, limiter=anyio.CapacityLimiter(1))
+        except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
+            error = exc
+        tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+class _Opening:
+    """Ends the opening of a connection on a thread when the task beside it is cancelled."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._given_up = False
+        self._where: tuple[asyncio.AbstractEventLoop, anyio.CancelScope] | None = None
+
+    async def run(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a function on the thread's loop, until it is given up."""
+        with anyio.CancelScope() as scope:
+            # First this, then the look at the flag; the other side does it the other way round.
+            self._where = asyncio.get_running_loop(), scope
+            if self._given_up:
+                return
+            await function()
+
+    async def watch(self) -> None:
+        """Wait, on the other side, to be cancelled."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._given_up = True
+            if self._where is not None and not self.over:
+                loop, scope = self._where
+                with contextlib.suppress(RuntimeError):  # the loop has ended just now
+                    loop.call_soon_threadsafe(scope.cancel)
 
 
 class _Started:

@@ -1,8 +1,9 @@
 """The module functions ``naq.enqueue(…)`` and the like, and their forms without an event loop.
 
-Each opens a :class:`~naq.Queue` for one call: over the connection of the surrounding block or job
-where there is one, else over a new one. Those named ``_sync`` run on the process's one background
-thread (:mod:`naq.jobs.sync`), whose connections stay open.
+Each opens a :class:`~naq.Queue` for one call, over the connection of the surrounding block or job
+where there is one, else over the one of the event loop (:mod:`naq.jobs.shared`). Those named
+``_sync`` run on the process's one background thread (:mod:`naq.jobs.sync`), whose connections stay
+open.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from naq.jobs.codec import Codec
 from naq.jobs.inspect import forget_job
 from naq.jobs.message import Batch
 from naq.jobs.results import Results
+from naq.jobs.shared import open_connection
 from naq.jobs.sync import synced
-from naq.nats.connection import open_connection
 from naq.queue.queue import Queue
 from naq.schedules.manage import Schedules
 from naq.schedules.schedule import check_schedule_id
@@ -78,8 +79,8 @@ async def enqueue(
 ) -> Job:
     """Put a call into a queue; see :meth:`Queue.enqueue`.
 
-    Inside ``async with naq.connect()`` or a job it uses that connection, otherwise it opens one for
-    this call. To enqueue often, hold a :class:`Queue`.
+    Inside ``async with naq.connect()`` or a job it uses that connection, otherwise the one that all
+    such calls of this event loop share.
     """
     async with _queue(function, queue_name, nats_url) as queue:
         return await queue.enqueue(function, *args, **kwargs)

@@ -18,7 +18,7 @@ from naq.jobs.inspect import Backend, cancel_job, forget_job
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import Batch, prepare
-from naq.nats.connection import open_connection
+from naq.jobs.shared import open_connection
 from naq.queue import admin
 from naq.queue.send import Sender
 from naq.schedules.manage import Schedules, wanted

@@ -28,7 +28,7 @@ from naq.jobs import presence
 from naq.jobs.codec import Codec
 from naq.jobs.layout import ensure_streams, ensure_ticks
 from naq.jobs.presence import Presence, WorkerInfo
-from naq.nats.connection import open_connection
+from naq.jobs.shared import open_connection
 from naq.nats.jetstream import TTL
 from naq.schedules.advance import Advance, settled
 from naq.schedules.sweep import Sweep

@@ -35,7 +35,7 @@ from naq.jobs.codec import Codec
 from naq.jobs.layout import ensure_consumer, ensure_counters, ensure_streams
 from naq.jobs.presence import Presence, Whereabouts, WorkerInfo
 from naq.jobs.results import Results
-from naq.nats.connection import open_connection
+from naq.jobs.shared import open_connection
 from naq.nats.jetstream import IN_PROGRESS
 from naq.queue.counters import keep_counted
 from naq.queue.tally import Tally
