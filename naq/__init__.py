@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from naq.exceptions import NaqConnectionError as NaqConnectionError
     from naq.exceptions import NaqException as NaqException
     from naq.exceptions import PayloadTooLargeError as PayloadTooLargeError
+    from naq.exceptions import QueueNotFoundError as QueueNotFoundError
     from naq.exceptions import SerializationError as SerializationError
     from naq.exceptions import ServerRefusedError as ServerRefusedError
     from naq.exceptions import SupervisorError as SupervisorError
@@ -87,8 +88,8 @@ _WHERE = {
     "naq.nats.connection": "connect",
     "naq.exceptions": "ConfigurationError EnqueueError JobCancelledError "
     "JobError JobExecutionError JobExpiredError JobNotFoundError JobTimeoutError "
-    "NaqConnectionError NaqException PayloadTooLargeError SerializationError ServerRefusedError "
-    "SupervisorError",
+    "NaqConnectionError NaqException PayloadTooLargeError QueueNotFoundError SerializationError "
+    "ServerRefusedError SupervisorError",
     "naq.jobs.job": "CurrentJob Job JobInfo JobStatus current_job",
     "naq.queue.queue": "Queue",
     "naq.jobs.results": "Results",

@@ -26,6 +26,7 @@ __all__ = [
     "NaqConnectionError",
     "NaqException",
     "PayloadTooLargeError",
+    "QueueNotFoundError",
     "SerializationError",
     "ServerRefusedError",
     "SupervisorError",
@@ -140,6 +141,18 @@ class JobError(NaqException):
 
 class JobNotFoundError(JobError):
     """No job, result or dead letter with this id is known to the server."""
+
+
+class QueueNotFoundError(NaqException):
+    """There is no queue of that name; nothing was created.
+
+    Attributes:
+        queue: the name that was given.
+    """
+
+    def __init__(self, message: str, *, queue: str = "") -> None:
+        super().__init__(message)
+        self.queue = queue
 
 
 class JobExecutionError(JobError):

@@ -22,16 +22,20 @@ class Exit(IntEnum):
     NOT_RUNNING = 3
     """No supervisor runs in this directory."""
     NOT_FOUND = 66
-    """There is no such job, dead letter, service or profile."""
+    """There is no such job, queue, dead letter, service or profile."""
     UNAVAILABLE = 69
     """The NATS server cannot be reached."""
     INTERNAL = 70
     """A fault in naq."""
     ALREADY_RUNNING = 73
     """A supervisor already runs in this directory."""
+    OUTPUT = 74
+    """The output cannot be written: a full disk."""
     CONFIG = 78
     """A supervisor file or the environment is wrong."""
     NO_COMMAND = 127
     """The command that ``naq run`` was given does not exist."""
     FORCED = 130
     """Stopped by the user without waiting: a second or third Ctrl-C."""
+    BROKEN_PIPE = 141
+    """Whoever read the output has gone, as `head` does: 128 and the number of SIGPIPE."""

@@ -1,14 +1,15 @@
 """What a person types: the ``naq`` command.
 
-This file has the table of commands, each of which is imported only when it runs, and turns every
-error into one line on stderr and an exit code (docs/cli.md lists them). The rest::
+This file has the table of commands, each of which is imported only when it runs. The rest::
 
+    boundary  what becomes of every error: lines on stderr, and an exit code
     serve     the programs that serve: worker, scheduler, dashboard
     queue/    the commands that talk to the server
     project/  the commands about a supervisor.toml and what it runs
+    consent   what a command that destroys asks first
     common    what commands share: options, durations, a connection
     logs      how programs that serve log
-    render    what a person reads: tables, JSON, errors
+    render    what a person reads: tables, JSON, lines
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ COMMANDS = {
         ("pause-queue", "queue.queues:pause_queue", "Hold back the jobs of a queue."),
         ("resume-queue", "queue.queues:resume_queue", "Let workers take them again."),
         ("purge", "queue.queues:purge", "Remove all queued and delayed jobs of queues."),
+        ("delete-queue", "queue.queues:delete_queue", "Delete queues and all that is in them."),
         (
             "list-workers",
             "queue.queues:list_workers",
@@ -105,9 +107,6 @@ def _app() -> cyclopts.App:
         version_flags=["--version"],
         help_flags=["--help"],
         help_on_error=False,
-        print_error=False,
-        exit_on_error=False,
-        result_action="return_value",
         default_parameter=cyclopts.Parameter(negative_iterable=()),  # no --empty-import
     )
     for position, (title, commands) in enumerate(COMMANDS.items()):
@@ -120,27 +119,21 @@ def _app() -> cyclopts.App:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments == ["--version"]:
-        print(f"naq {__version__}")  # noqa: T201 - what --version is for
-        sys.exit(0)
-    sys.exit(_run(arguments))
+    sys.exit(_version() if arguments == ["--version"] else _run(arguments))
+
+
+def _version() -> int:
+    """Print the version, without importing what commands need."""
+    try:
+        print(f"naq {__version__}", flush=True)  # noqa: T201 - what --version is for
+    except OSError as exc:
+        from naq.cli.boundary import ended
+
+        return ended(exc)
+    return 0
 
 
 def _run(arguments: list[str]) -> int:
-    import cyclopts
+    from naq.cli.boundary import run
 
-    from naq.base.exits import Exit
-    from naq.cli import render
-    from naq.exceptions import NaqException
-
-    try:
-        result = _app()(arguments)
-    except cyclopts.CycloptsError as exc:
-        return render.usage_error(exc)
-    except NaqException as exc:
-        return render.error(exc, debug="debug" in arguments)
-    except KeyboardInterrupt:
-        return Exit.FORCED
-    except BrokenPipeError:
-        return render.broken_pipe()
-    return result if isinstance(result, int) else 0
+    return run(_app(), arguments)

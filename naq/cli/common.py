@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
@@ -17,12 +19,38 @@ if TYPE_CHECKING:
     from naq.nats.connection import Connection
     from naq.settings import Settings
 
-__all__ = ["Common", "Duration", "Flag", "Json", "run", "settings"]
+__all__ = [
+    "Common",
+    "Duration",
+    "Flag",
+    "Json",
+    "import_problem",
+    "raised_by_import",
+    "run",
+    "settings",
+]
 
 T = TypeVar("T")
 
 Flag = Annotated[bool, Parameter(negative=())]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON document.")]
+
+
+def _read_limit(_: Any, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_ROWS):
+        raise ValueError(f"{text!r} must be a number from 1 to {MOST_ROWS}")
+    return int(text)
+
+
+MOST_ROWS = 1_000_000
+Limit = Annotated[
+    int,
+    Parameter(name=["--limit", "-n"], converter=_read_limit, n_tokens=1, help="At most this many."),
+]
+"""How many rows a list has at most; a list that is cut says so, see :func:`naq.cli.render.cut`."""
+ROWS = 1_000
+"""The limit unless one is given."""
 
 
 def _read_duration(_: Any, tokens: Sequence[Token]) -> float:
@@ -39,6 +67,19 @@ class Duration(float):
     """
 
 
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def _read_level(_: Any, tokens: Sequence[Token]) -> str:
+    text = tokens[0].value
+    if text.lower() not in LEVELS:
+        raise ValueError(f"{text!r} is no level: write {', '.join(LEVELS)}")
+    return text.lower()
+
+
+Level = Annotated[str, Parameter(converter=_read_level, n_tokens=1)]
+
+
 @Parameter(name="*")
 @dataclass
 class Common:
@@ -49,8 +90,11 @@ class Common:
         Parameter(name=["--nats-url", "-u"], help="The server's address. Default: as found."),
     ] = None
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"] | None,
-        Parameter(name=["--log-level", "-l"], help="Least level to log. Default: NAQ_LOG_LEVEL."),
+        Level | None,
+        Parameter(
+            name=["--log-level", "-l"],
+            help="Least level to log: debug to critical. Default: NAQ_LOG_LEVEL.",
+        ),
     ] = None
 
 
@@ -68,6 +112,23 @@ def settings() -> Settings:
         raise EnvironmentProblemError(*exc.problems) from exc
 
 
+def import_problem(module: str, exc: BaseException) -> str:
+    """Return why a module of the user's cannot be imported: its own error, and where, in a line."""
+    text = f"cannot import {module}: {type(exc).__name__}"
+    if isinstance(exc, SyntaxError):
+        return f"{text}: {exc.msg} ({exc.filename}:{exc.lineno})"
+    said = " ".join(str(exc).split())
+    frames = [f for f in traceback.extract_tb(exc.__traceback__) if f.name == "<module>"]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return text + (f": {said}" if said else "") + where
+
+
+def raised_by_import(exc: BaseException) -> bool:
+    """Whether an error was raised by code of a module that was being imported."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return any(frame.name == "<module>" and "importlib" not in frame.filename for frame in frames)
+
+
 def run(common: Common | None, function: Callable[[Connection], Awaitable[T]]) -> T:
     """Run ``await function(connection)`` on an event loop, without naq's log unless asked for."""
     import anyio
@@ -76,7 +137,7 @@ def run(common: Common | None, function: Callable[[Connection], Awaitable[T]]) -
 
     common = common or Common()
     current = settings()
-    _quiet(common.log_level)
+    _quiet(common.log_level or os.environ.get("NAQ_LOG_LEVEL"))
 
     async def main() -> T:
         async with connect(common.nats_url, settings=current, name="naq cli") as connection:
@@ -89,7 +150,7 @@ def _quiet(level: str | None) -> None:
     """Show naq's log on stderr only on request; errors are reported in one line anyway."""
     import logging
 
-    if level is None:
+    if not level:
         logging.getLogger("naq").addHandler(logging.NullHandler())
         logging.getLogger("nats").addHandler(logging.NullHandler())
         return

@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import json
 import sys
-import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from naq.base.exits import Exit
-from naq.exceptions import (
-    ConfigurationError,
-    EnvironmentProblemError,
-    JobNotFoundError,
-    NaqConnectionError,
-    NaqException,
-    ServerRefusedError,
-    SupervisorError,
-)
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = [
     "ago",
-    "broken_pipe",
     "busy",
-    "error",
+    "cut",
     "line",
+    "number",
     "print_json",
+    "progress",
     "say",
     "table",
-    "usage_error",
 ]
 
 
@@ -61,47 +49,45 @@ def busy(text: str) -> Iterator[None]:
         yield
 
 
-def error(exc: BaseException, *, debug: bool = False) -> int:
-    """Print ``exc`` as one line on stderr, after a traceback if ``debug``; return the exit code."""
-    if debug:
-        traceback.print_exception(exc)
-    for problem in exc.problems if isinstance(exc, ConfigurationError) else (str(exc),):
-        line(" ".join(problem.split()) or type(exc).__name__)
-    return exit_code(exc)
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Yield what is called with a line after each of ``total`` steps.
+
+    The line is a result, on stdout; how far it is shows on a terminal.
+    """
+    if not sys.stderr.isatty():
+        yield say
+        return
+    from rich.console import Console
+
+    done = 0
+    with Console(stderr=True).status("") as status:
+
+        def step(text: str) -> None:
+            nonlocal done
+            done += 1
+            status.update(f"{what} {done:,} of {total:,}")
+            if not sys.stdout.isatty():
+                say(text)
+
+        yield step
 
 
-def exit_code(exc: BaseException) -> int:
-    """Return the exit code for ``exc``."""
-    match exc:
-        case SupervisorError():
-            return exc.exit_code
-        case JobNotFoundError():
-            return Exit.NOT_FOUND
-        case ServerRefusedError():
-            return Exit.FAILED
-        case NaqConnectionError():
-            return Exit.UNAVAILABLE
-        case EnvironmentProblemError():
-            return Exit.CONFIG
-        case ConfigurationError():
-            return Exit.USAGE
-        case NaqException() | TimeoutError():
-            return Exit.FAILED
-        case _:
-            return Exit.INTERNAL
+def cut(shown: int, there: int, what: str) -> None:
+    """Say on stderr that a list is not whole, if it is not.
+
+    Args:
+        shown: how many rows it has.
+        there: how many there are.
+        what: they are: ``dead letters``.
+    """
+    if shown < there:
+        line(f"{shown} of {there} {what} are shown; --limit {there} shows all")
 
 
-def usage_error(exc: Exception) -> int:
-    """Print what was wrong with the command line; return 2."""
-    line(" ".join(str(exc).split()))
-    return Exit.USAGE
-
-
-def broken_pipe() -> int:
-    """End quietly when whoever read our output has gone, as ``head`` does; return the exit code."""
-    # The interpreter flushes stdout at exit and would complain once more.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + 13
+def number(count: int, one: str, many: str = "") -> str:
+    """Return a number of things: ``1 job``, ``2 jobs``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def print_json(value: Any) -> None:
@@ -109,7 +95,12 @@ def print_json(value: Any) -> None:
     text = msgspec.json.encode(value, enc_hook=repr)
     if sys.stdout.isatty():
         text = msgspec.json.format(text, indent=2)
-    say(text.decode())
+    written = text.decode()
+    try:
+        written.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # in JSON, \u0061 stands for any letter a terminal may lack
+        written = json.dumps(json.loads(written))
+    say(written)
 
 
 def table(

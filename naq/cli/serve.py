@@ -23,7 +23,7 @@ from cyclopts import Parameter
 
 from naq.base.imports import let_import
 from naq.cli import render
-from naq.cli.common import Common, Duration, Flag, settings
+from naq.cli.common import Common, Duration, Flag, import_problem, settings
 from naq.exceptions import EnvironmentProblemError, NaqException
 from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 
@@ -216,10 +216,8 @@ def _import(modules: tuple[str, ...]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as exc:
-            raise EnvironmentProblemError(
-                f"--import {module}: {type(exc).__name__}: {exc}"
-            ) from exc
+        except (Exception, SystemExit) as exc:
+            raise EnvironmentProblemError(f"--import: {import_problem(module, exc)}") from exc
 
 
 def _monitor(where: str | None, watched: Any) -> Callable[..., Coroutine[Any, Any, None]] | None:

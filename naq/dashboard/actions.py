@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from naq.base.names import check_job_id, check_queue
 from naq.exceptions import ConfigurationError, JobNotFoundError
 from naq.jobs.deadletters import DeadLetters
-from naq.jobs.inspect import cancel_job
+from naq.jobs.inspect.info import cancel_job
 from naq.queue import admin, delayed
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ async def _resume_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
 async def _purge_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
     removed = await admin.purge(_connection(state), check_queue(name))
     return f"{removed} job{'' if removed == 1 else 's'} of queue {name} removed"
+
+
+async def _delete_queue(state: State, name: str, _: Mapping[str, Any]) -> str:
+    gone = await admin.delete(_connection(state), check_queue(name))
+    jobs, dead = "" if gone.jobs == 1 else "s", "" if gone.dead == 1 else "s"
+    return f"queue {name} is deleted with {gone.jobs} job{jobs} and {gone.dead} dead letter{dead}"
 
 
 async def _cancel_job(state: State, name: str, _: Mapping[str, Any]) -> str:
@@ -101,6 +107,7 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("queues", "pause"): _pause_queue,
     ("queues", "resume"): _resume_queue,
     ("queues", "purge"): _purge_queue,
+    ("queues", "delete"): _delete_queue,
     ("jobs", "cancel"): _cancel_job,
     ("dead", "requeue"): _requeue,
     ("dead", "delete"): _delete,

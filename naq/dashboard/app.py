@@ -232,7 +232,8 @@ class _Site:
         body = BODIES.get((kind, verb))
         values = given(read_form(body, fields)) if body else {}
         text = await actions.act(self._state, self._who(), (kind, name, verb), values)
-        return done(text, fields.get("back", ""))
+        gone = (kind, verb) == ("queues", "delete")  # and its page with it
+        return done(text, "/" if gone else fields.get("back", ""))
 
     async def bulk(self) -> Any:
         """Requeue or delete several dead letters."""

@@ -10,7 +10,7 @@ import trio
 from naq.dashboard.data.metrics import Metrics
 from naq.dashboard.data.model import MinuteRow
 from naq.exceptions import NaqConnectionError
-from naq.queue.counters import last_hour
+from naq.queue.numbers.counters import last_hour
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

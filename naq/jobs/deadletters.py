@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from naq.nats.connection import Connection, Stored
+    from naq.nats.streams import Scan
 
 __all__ = ["DeadLetters", "ever_smaller"]
 
@@ -53,6 +54,28 @@ class DeadLetters:
             names.results_stream, subject, after=after, limit=limit
         )
         return [self.open(stored) for stored in page], page[-1].seq if more else 0
+
+    async def all(self, queue: str | None = None) -> Scan:
+        """Return an iterator over the letters that are there now, oldest first; see :meth:`open`.
+
+        Those that are made meanwhile are left out: whoever requeues them would see some again.
+        """
+        names = self._connection.names
+        return self._connection.streams.all(
+            names.results_stream, names.dead_letter(queue or "*", "*"), before=await self._next()
+        )
+
+    async def delete_all(self, queue: str | None = None) -> int:
+        """Remove the letters that are there now for good; return how many there were."""
+        names = self._connection.names
+        return await self._connection.streams.purge(
+            names.results_stream, names.dead_letter(queue or "*", "*"), before=await self._next()
+        )
+
+    async def _next(self) -> int:
+        """Return the sequence of the next message of the stream."""
+        info = await self._connection.streams.stream_info(self._connection.names.results_stream)
+        return info.state.last_seq + 1
 
     async def get(self, job_id: str) -> DeadLetter:
         """Return one letter.

@@ -227,7 +227,7 @@ def utc(seconds: float | None) -> datetime | None:
 
 
 class JobBackend(Protocol):
-    """What a :class:`Job` asks; :class:`naq.jobs.inspect.Backend` implements it."""
+    """What a :class:`Job` asks; :class:`naq.jobs.inspect.backend.Backend` implements it."""
 
     nats_url: str | None
     """The url the connection was opened with; None: it was found."""

@@ -46,6 +46,7 @@ __all__ = [
     "Presence",
     "Whereabouts",
     "WorkerInfo",
+    "WorkerRow",
     "announce",
     "announced",
     "cancel",
@@ -72,6 +73,8 @@ class WorkerInfo(msgspec.Struct, kw_only=True):
     ``kind`` is ``worker`` or ``scheduler``; ``status`` is ``idle``, ``busy``, ``paused``,
     ``draining`` or ``unresponsive``; ``jobs`` the ids of (up to 100 of) the jobs it runs,
     ``running`` how many those are; ``seen_at`` and ``started_at`` seconds since the epoch.
+    ``running_of`` and ``waiting_of`` count, by queue, the jobs that run and those that wait for a
+    slot; None where a worker of an older release does not say.
     """
 
     id: str
@@ -86,6 +89,8 @@ class WorkerInfo(msgspec.Struct, kw_only=True):
     running: int = 0
     jobs: list[str] = []
     kind: str = "worker"
+    running_of: dict[str, int] | None = None
+    waiting_of: dict[str, int] | None = None
 
     def heartbeat_age(self, now: float | None = None) -> float:
         """Seconds since it was last heard of."""
@@ -102,6 +107,39 @@ class Whereabouts(msgspec.Struct):
     worker: str
     started_at: float | None
     attempt: int
+
+
+class WorkerRow(msgspec.Struct, kw_only=True):
+    """A worker or scheduler as it is shown, by the command line, the pages and the API alike.
+
+    ``heartbeat_age_s``: seconds since it was last heard of; ``heartbeat_age`` is the same, by an
+    older name.
+    """
+
+    id: str
+    kind: str
+    host: str
+    pid: int
+    status: str
+    queues: list[str]
+    concurrency: int
+    running: int
+    waiting: int
+    """Jobs that it was given and that wait for a slot."""
+    jobs: list[str]
+    backend: str
+    started_at: float
+    heartbeat_age_s: float
+    heartbeat_age: float
+
+    @classmethod
+    def of(cls, info: WorkerInfo) -> WorkerRow:
+        """Return what is shown of a worker or scheduler."""
+        said = msgspec.structs.asdict(info)
+        fields = {name: said[name] for name in cls.__struct_fields__ if name in said}
+        age = round(info.heartbeat_age(), 3)
+        waiting = sum((info.waiting_of or {}).values())
+        return cls(**fields, waiting=waiting, heartbeat_age_s=age, heartbeat_age=age)
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode
@@ -147,6 +185,8 @@ class Presence:
         running: int,
         queues: Sequence[str] = (),
         jobs: Sequence[str] = (),
+        running_of: dict[str, int] | None = None,
+        waiting_of: dict[str, int] | None = None,
     ) -> WorkerInfo:
         """Return what it is and does right now.
 
@@ -168,6 +208,8 @@ class Presence:
             running=running,
             jobs=list(jobs[:MAX_LISTED_JOBS]),
             kind=self._kind,
+            running_of=running_of,
+            waiting_of=waiting_of,
         )
 
     @asynccontextmanager
@@ -348,17 +390,23 @@ class _Answers:
 # ------------------------------------------------------------- who is there
 
 
-async def list_workers(connection: Connection, kind: str = "worker") -> list[WorkerInfo]:
+async def list_workers(
+    connection: Connection, kind: str = "worker", *, timeout: float = ANSWER_TIMEOUT
+) -> list[WorkerInfo]:
     """Return all workers (or schedulers), oldest first, with what they run right now.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
     """
-    return [info for info in await list_all(connection) if info.kind == kind]
+    return [info for info in await list_all(connection, timeout=timeout) if info.kind == kind]
 
 
-async def list_all(connection: Connection) -> list[WorkerInfo]:
+async def list_all(connection: Connection, *, timeout: float = ANSWER_TIMEOUT) -> list[WorkerInfo]:
     """Return all workers and schedulers, oldest first, with what they do right now.
+
+    Args:
+        connection: to the server.
+        timeout: seconds they have to answer.
 
     Raises:
         NaqConnectionError: the server cannot be reached.
@@ -367,7 +415,7 @@ async def list_all(connection: Connection) -> list[WorkerInfo]:
     found = await announced(connection)
     if found:
         replies = await connection.gather(
-            connection.names.control("ping"), timeout=ANSWER_TIMEOUT, enough=_Heard(found)
+            connection.names.control("ping"), timeout=timeout, enough=_Heard(found)
         )
         live = {info.id: info for info in map(_decode, (reply.data for reply in replies))}
         for worker_id, info in found.items():

@@ -8,6 +8,7 @@ republishes what it stores under ``naqev.r.<job>``.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -21,15 +22,17 @@ from naq.exceptions import (
     JobExpiredError,
     JobNotFoundError,
     JobTimeoutError,
+    SerializationError,
 )
 from naq.jobs.codec import Codec
 from naq.jobs.job import TIMEOUT_TYPE, Failure, JobRecord, JobStatus
 from naq.jobs.storable import storable
 from naq.nats.connection import connect
 from naq.nats.jetstream import EXPECTED_SEQUENCE, TTL
+from naq.nats.streams import MOST_SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from typing import Any, Self
 
     from naq.nats.connection import Connection, Message, PubAck, Stored
@@ -65,6 +68,22 @@ class Results:
         if stored is None:
             return None, 0
         return self._open(stored), stored.seq
+
+    async def several(self, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+        """Return the records of several jobs, by id; without those that have none, or a broken one.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached.
+        """
+        names = self._connection.names
+        found: dict[str, JobRecord] = {}
+        for begin in range(0, len(job_ids), MOST_SUBJECTS):
+            filters = [names.result(job_id) for job_id in job_ids[begin : begin + MOST_SUBJECTS]]
+            for stored in await self._connection.streams.last_of(names.results_stream, filters):
+                with contextlib.suppress(SerializationError):
+                    record = self._open(stored)
+                    found[record.id] = record
+        return found
 
     async def put(self, record: JobRecord, *, ttl: float | None, expected: int) -> bool:
         """Write a record in place of the one with sequence ``expected`` (0: there is none yet).

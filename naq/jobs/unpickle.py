@@ -16,10 +16,10 @@ __all__ = ["loads"]
 
 _MOVED = {
     "naq._delayed:DelayedJob": "naq.queue.delayed:DelayedJob",
-    "naq._queues:QueueStats": "naq.queue.admin:QueueStats",
+    "naq._queues:QueueStats": "naq.queue.numbers.stats:QueueStats",
     "naq._schedule:ScheduleRecord": "naq.schedules.schedule:ScheduleRecord",
-    "naq._tally:Minute": "naq.queue.tally:Minute",
-    "naq._tally:Totals": "naq.queue.tally:Totals",
+    "naq._tally:Minute": "naq.queue.numbers.tally:Minute",
+    "naq._tally:Totals": "naq.queue.numbers.tally:Totals",
     "naq.exceptions:DuplicateJobError": "naq.exceptions:JobError",
     "naq.job:Attempt": "naq.jobs.job:Attempt",
     "naq.job:DeadLetter": "naq.jobs.job:DeadLetter",

@@ -202,9 +202,17 @@ class Streams:
                 raise
             return None
 
-    async def purge(self, stream: str, filter_subject: str) -> int:
-        """Remove every message that matches; return how many there were."""
-        question = {"filter": filter_subject}
+    async def purge(self, stream: str, filter_subject: str, *, before: int = 0) -> int:
+        """Remove every message that matches; return how many there were.
+
+        Args:
+            stream: which holds them.
+            filter_subject: which are removed.
+            before: only those with a sequence below this; 0: all.
+        """
+        question: dict[str, object] = {"filter": filter_subject}
+        if before:
+            question["seq"] = before
         return (await self.api(f"{jetstream.STREAM_PURGE}.{stream}", question, Purged)).purged
 
     async def remove(self, stream: str, seq: int) -> None:
@@ -257,6 +265,10 @@ class Streams:
         """Let a consumer hand out nothing until then, by the server's clock."""
         body = {"pause_until": until}
         await self.api(f"{jetstream.CONSUMER_PAUSE}.{stream}.{consumer}", body)
+
+    async def delete_consumer(self, stream: str, consumer: str) -> None:
+        """Delete a consumer; what it has not handed out stays in the stream."""
+        await self.api(f"{jetstream.CONSUMER_DELETE}.{stream}.{consumer}")
 
     # ---------------------------------------------------------------- asking
 

@@ -5,11 +5,9 @@
 - ``task``: ``@naq.task``
 - ``send``: prepared jobs on their way to the server
 - ``chosen``: ids that callers choose: which are known, and who queued what is there
-- ``admin``: all queues, their numbers, pausing and purging
+- ``admin``: what may be done to a whole queue: pause, purge, delete
 - ``delayed``: jobs that wait for their time; one rule for them and for schedules
 - ``scheduled``: schedules and waiting jobs in one list
-- ``tally``: what a worker counts
-- ``counters``: the same added up on the server
-- ``metrics``: the same as Prometheus reads it
+- ``numbers/``: what is counted
 - ``tracing``: spans of OpenTelemetry
 """

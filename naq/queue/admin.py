@@ -1,169 +1,89 @@
-"""The queues on the server: their numbers, and what may be done to a whole queue.
+"""What may be done to a whole queue: pause, resume, purge and delete it.
 
-A queue is its consumer: it exists from the first enqueue or worker on. Pausing is the server's own
-consumer pause, so it survives restarts of everything and holds for every worker.
+A queue is its consumer: it exists from the first enqueue or worker on, until it is deleted. Nothing
+here creates one: a name that nobody uses is a mistake, and is answered with the nearest one that is
+used. Pausing is the server's own consumer pause, so it survives restarts of everything and holds
+for every worker.
 """
 
 from __future__ import annotations
 
-import time
+import difflib
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
-import msgspec
-
-from naq.jobs.layout import ensure_consumer, ensure_streams
+from naq.exceptions import ConfigurationError, QueueNotFoundError, ServerRefusedError
+from naq.jobs import presence
+from naq.jobs.layout import ensure_counters, ensure_streams
+from naq.nats.jetstream import CONSUMER_NOT_FOUND
+from naq.queue.numbers.stats import Counts, QueueStats, list_queues, numbers_of
+from naq.schedules.manage import Schedules
+from naq.schedules.schedule import LIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Sequence
 
     from naq.nats.connection import Connection
     from naq.nats.jetstream import ConsumerInfo
 
-__all__ = ["Counts", "QueueStats", "list_queues", "pause", "purge", "queue_stats", "resume"]
+__all__ = [
+    "Counts",
+    "QueueStats",
+    "delete",
+    "existing",
+    "list_queues",
+    "pause",
+    "purge",
+    "queue_stats",
+    "resume",
+]
 
 FOR_EVER = datetime(2999, 12, 31, tzinfo=UTC)
-FEW = 0.01
-"""Seconds that counting may take before answers are used again."""
-SHARE = 50
-"""An answer is good for this many times what it cost beyond that."""
 RESUME_DELAY = timedelta(milliseconds=100)
 """Longer than a request takes, so that the end of the pause lies in the server's future."""
 
 
-class QueueStats(msgspec.Struct, kw_only=True):
-    """The numbers of one queue.
-
-    ``depth`` counts jobs no worker has taken, ``running`` those workers hold (a retry that waits a
-    few seconds is held too), ``delayed`` those that wait for their time, ``dead`` dead letters;
-    ``oldest_age_s`` is how many seconds ago the oldest of the first two was queued.
-    """
-
-    queue: str
-    depth: int = 0
-    running: int = 0
-    delayed: int = 0
-    dead: int = 0
-    paused: bool = False
-    oldest_age_s: float | None = None
-
-
-class Counts:
-    """How many delayed jobs and dead letters each queue has; kept by what asks again and again.
-
-    Counting costs the server more, the more there are. If it takes long, an answer is used again
-    for a while, so that counting takes a fiftieth of the time; otherwise it is always new.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[int, int]] = {}
-        self._until = float("-inf")
-
-    async def of(
-        self, connection: Connection, queues: Iterable[str]
-    ) -> Mapping[str, tuple[int, int]]:
-        """Return the counts of queues; of those that were not asked for before, new ones."""
-        began = time.monotonic()
-        if began >= self._until:
-            self._known = {}
-        missing = [queue for queue in queues if queue not in self._known]
-        if missing:
-            self._known |= await _count(connection, missing)
-            ended = time.monotonic()
-            self._until = max(self._until, ended + SHARE * (ended - began - FEW))
-        return self._known
-
-
-async def _count(connection: Connection, queues: list[str]) -> Mapping[str, tuple[int, int]]:
-    """Return how many delayed jobs and dead letters each of some queues has."""
-    names = connection.names
-    found: dict[str, tuple[int, int]] = {}
-    # Mostly nothing is delayed, and then there is no need to ask for each queue.
-    some = await connection.streams.next(names.jobs_stream, names.delayed("*", "*"), after=0)
-
-    async def count(queue: str) -> None:
-        delayed = 0
-        if some is not None:
-            delayed = await connection.streams.count(names.jobs_stream, names.delayed(queue, "*"))
-        dead = await connection.streams.count(names.results_stream, names.dead_letter(queue, "*"))
-        found[queue] = delayed, dead
-
-    async with anyio.create_task_group() as tasks:
-        for queue in queues:
-            tasks.start_soon(count, queue)
-    return found
-
-
-async def list_queues(connection: Connection, counts: Counts | None = None) -> list[QueueStats]:
-    """Return the numbers of all queues, by name.
-
-    Args:
-        connection: to the server.
-        counts: kept by what asks again and again.
+async def existing(connection: Connection, queue: str) -> ConsumerInfo:
+    """Return the consumer of a queue that exists.
 
     Raises:
+        QueueNotFoundError: there is none; it names the nearest one.
         NaqConnectionError: the server cannot be reached.
     """
     await ensure_streams(connection)
     names = connection.names
-    found: list[QueueStats] = []
-    listed: list[tuple[str, ConsumerInfo]] = []
-    for info in await connection.streams.consumers(names.jobs_stream):
-        queue = names.queue_of_consumer(info.name)
-        if queue is not None:
-            listed.append((queue, info))
-    counted = await (counts or Counts()).of(connection, [queue for queue, _ in listed])
-
-    async def look(queue: str, info: ConsumerInfo) -> None:
-        found.append(await _stats(connection, queue, info, counted[queue]))
-
-    async with anyio.create_task_group() as tasks:
-        for queue, info in listed:
-            tasks.start_soon(look, queue, info)
-    return sorted(found, key=lambda stats: stats.queue)
+    try:
+        return await connection.streams.consumer_info(names.jobs_stream, names.consumer(queue))
+    except ServerRefusedError as exc:
+        if exc.code != CONSUMER_NOT_FOUND:
+            raise
+    listed = await connection.streams.consumers(names.jobs_stream)
+    queues = sorted(q for c in listed if (q := names.queue_of_consumer(c.name)) is not None)
+    raise QueueNotFoundError(not_found(queue, queues), queue=queue)
 
 
-async def queue_stats(connection: Connection, queue: str) -> QueueStats:
-    """Return the numbers of one queue; it is created if it does not exist.
+async def queue_stats(
+    connection: Connection, queue: str, counts: Counts | None = None
+) -> QueueStats:
+    """Return the numbers of one queue.
 
     Raises:
+        QueueNotFoundError: there is no such queue.
         NaqConnectionError: the server cannot be reached.
     """
-    await _ensure(connection, queue)
-    names = connection.names
-    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(queue))
-    counted = await _count(connection, [queue])
-    return await _stats(connection, queue, info, counted[queue])
+    info = await existing(connection, queue)
+    return (await numbers_of(connection, [info], counts or Counts()))[0]
 
 
-async def _stats(
-    connection: Connection,
-    queue: str,
-    info: ConsumerInfo,
-    counted: tuple[int, int],
-) -> QueueStats:
-    """Return the numbers of a queue, with its delayed jobs and dead letters, as counted."""
-    names = connection.names
-    delayed, dead = counted
-    age = None
-    if info.num_pending or info.num_ack_pending:
-        # Up to there all is settled, so the oldest is near. The stream begins with its keeper.
-        settled = max(1, info.ack_floor.stream_seq)
-        oldest = await connection.streams.next(
-            names.jobs_stream, names.queue_filter(queue), after=settled
-        )
-        if oldest is not None:
-            age = max(0.0, info.ts.timestamp() - oldest.time.timestamp())
-    return QueueStats(
-        queue=queue,
-        depth=info.num_pending,
-        running=info.num_ack_pending,
-        delayed=delayed,
-        dead=dead,
-        paused=info.paused,
-        oldest_age_s=age,
-    )
+def not_found(queue: str, queues: Sequence[str]) -> str:
+    """Return what is said of a queue that does not exist, with those that do."""
+    if not queues:
+        return f"there is no queue {queue}, nor any other yet"
+    near = difflib.get_close_matches(queue, queues, n=1)
+    if near:
+        return f"there is no queue {queue}; did you mean {near[0]}?"
+    more = f" and {len(queues) - 5} more" if len(queues) > 5 else ""
+    return f"there is no queue {queue}; there are {', '.join(queues[:5])}{more}"
 
 
 async def purge(connection: Connection, queue: str) -> int:
@@ -172,21 +92,60 @@ async def purge(connection: Connection, queue: str) -> int:
     Jobs that run go on to their end.
 
     Raises:
+        QueueNotFoundError: there is no such queue.
         NaqConnectionError: the server cannot be reached.
     """
-    await _ensure(connection, queue)
+    await existing(connection, queue)
     names = connection.names
     removed = await connection.streams.purge(names.jobs_stream, names.delayed(queue, ">"))
     return removed + await connection.streams.purge(names.jobs_stream, names.queue_filter(queue))
+
+
+class Deleted(NamedTuple):
+    """How much went with a queue."""
+
+    jobs: int
+    dead: int
+
+
+async def delete(connection: Connection, queue: str) -> Deleted:
+    """Delete a queue: its jobs, dead letters and counters, and the queue itself.
+
+    Results stay until their time is up. Whoever enqueues into it again creates it anew.
+
+    Raises:
+        ConfigurationError: a worker serves it, or a schedule puts jobs into it.
+        QueueNotFoundError: there is no such queue.
+        NaqConnectionError: the server cannot be reached.
+    """
+    await existing(connection, queue)
+    await ensure_counters(connection)
+    workers = await presence.list_workers(connection)
+    if serving := [worker.id for worker in workers if queue in worker.queues]:
+        raise ConfigurationError(f"worker {serving[0]} serves queue {queue}; stop it first")
+    for record in await Schedules(connection).list():
+        if record.job.queue == queue and record.status in LIVE:
+            raise ConfigurationError(
+                f"schedule {record.id} puts jobs into queue {queue}; cancel it first"
+            )
+    jobs = await purge(connection, queue)
+    names, streams = connection.names, connection.streams
+    await streams.delete_consumer(names.jobs_stream, names.consumer(queue))
+    connection.declared.discard(names.consumer(queue))
+    jobs += await streams.purge(names.jobs_stream, names.queue_filter(queue))
+    dead = await streams.purge(names.results_stream, names.dead_letter(queue, "*"))
+    await streams.purge(names.totals_stream, names.total(queue, "*"))
+    return Deleted(jobs, dead)
 
 
 async def pause(connection: Connection, queue: str) -> None:
     """Give no more jobs of a queue to workers, until :func:`resume`; running ones go on.
 
     Raises:
+        QueueNotFoundError: there is no such queue.
         NaqConnectionError: the server cannot be reached.
     """
-    await _ensure(connection, queue)
+    await existing(connection, queue)
     await _pause(connection, queue, until=FOR_EVER)
 
 
@@ -196,10 +155,12 @@ async def resume(connection: Connection, queue: str) -> None:
     By letting it end a moment from now: a pause that is simply lifted does not wake the consumer
     (nats-server 2.15.1, ``updatePauseState``), one that runs out does. The moment is by the
     server's clock.
+
+    Raises:
+        QueueNotFoundError: there is no such queue.
+        NaqConnectionError: the server cannot be reached.
     """
-    await _ensure(connection, queue)
-    names = connection.names
-    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(queue))
+    info = await existing(connection, queue)
     if info.paused:
         await _pause(connection, queue, until=info.ts + RESUME_DELAY)
 
@@ -207,8 +168,3 @@ async def resume(connection: Connection, queue: str) -> None:
 async def _pause(connection: Connection, queue: str, *, until: datetime) -> None:
     names = connection.names
     await connection.streams.pause_consumer(names.jobs_stream, names.consumer(queue), until=until)
-
-
-async def _ensure(connection: Connection, queue: str) -> None:
-    await ensure_streams(connection)
-    await ensure_consumer(connection, queue)

@@ -15,7 +15,7 @@ from naq.base.public import public
 from naq.jobs import presence
 from naq.jobs.calls import queue_of
 from naq.jobs.codec import Codec
-from naq.jobs.inspect import forget_job
+from naq.jobs.inspect.info import forget_job
 from naq.jobs.message import Batch
 from naq.jobs.results import Results
 from naq.jobs.shared import open_connection

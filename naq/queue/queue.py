@@ -14,7 +14,8 @@ from naq.exceptions import ConfigurationError
 from naq.jobs import calls
 from naq.jobs.calls import Call, Declared
 from naq.jobs.codec import Codec
-from naq.jobs.inspect import Backend, cancel_job, forget_job
+from naq.jobs.inspect.backend import Backend
+from naq.jobs.inspect.info import cancel_job, forget_job
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import Batch, prepare
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from naq.jobs.calls import Function
     from naq.nats.connection import Connection
-    from naq.queue.admin import QueueStats
+    from naq.queue.numbers.stats import QueueStats
     from naq.schedules.schedule import Schedule
 
 __all__ = ["Queue"]
@@ -274,6 +275,15 @@ class Queue(anyio.AsyncContextManagerMixin):
     async def purge(self) -> int:
         """Remove all queued and delayed jobs; return how many there were."""
         return await admin.purge(self._connection, self.name)
+
+    async def delete(self) -> None:
+        """Delete the queue, with its jobs, dead letters and counters; open it anew to use it again.
+
+        Raises:
+            ConfigurationError: a worker serves it, or a schedule puts jobs into it.
+            QueueNotFoundError: it was deleted already.
+        """
+        await admin.delete(self._connection, self.name)
 
     async def pause(self) -> None:
         """Give no more jobs to workers until :meth:`resume`, across restarts of everything."""

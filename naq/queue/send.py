@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from naq.jobs.codec import Codec
-    from naq.jobs.inspect import Backend
+    from naq.jobs.inspect.backend import Backend
     from naq.jobs.message import Batch, Prepared
     from naq.nats.connection import Connection, Envelope
 

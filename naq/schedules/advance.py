@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.exceptions import JobNotFoundError, SerializationError
-from naq.jobs.inspect import cancel_job, job_info
+from naq.jobs.inspect.info import cancel_job, job_info
 from naq.jobs.message import job_envelope
 from naq.nats.jetstream import nak
 from naq.schedules.due import Plan, advanced, plan

@@ -16,7 +16,7 @@ from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationEr
 from naq.jobs import calls
 from naq.jobs.calls import Call
 from naq.jobs.codec import Codec
-from naq.jobs.inspect import Backend
+from naq.jobs.inspect.backend import Backend
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import job_envelope, prepare

@@ -16,7 +16,7 @@ import anyio
 
 from naq.jobs.job import JobStatus
 from naq.nats.connection import PubAck
-from naq.queue.tally import DONE, FAILED, RETRIED
+from naq.queue.numbers.tally import DONE, FAILED, RETRIED
 from naq.worker.decide import Bury, Skip
 from naq.worker.held import about, log_failure
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from naq.queue.tally import Tally
+    from naq.queue.numbers.tally import Tally
     from naq.worker.execute import Outcome
     from naq.worker.held import Held, Running
     from naq.worker.settle import Settler

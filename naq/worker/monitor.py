@@ -18,7 +18,7 @@ from naq.base.exposition import CONTENT_TYPE, build_info, counter, gauge, proces
 from naq.base.http import Page, ServerExchange
 from naq.base.text import address
 from naq.exceptions import ConfigurationError, EnvironmentProblemError
-from naq.queue.metrics import jobs
+from naq.queue.numbers.metrics import jobs
 from naq.worker.worker import Worker
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,8 +38,8 @@ from naq.jobs.presence import Presence, Whereabouts, WorkerInfo
 from naq.jobs.results import Results
 from naq.jobs.shared import open_connection
 from naq.nats.jetstream import IN_PROGRESS
-from naq.queue.counters import keep_counted
-from naq.queue.tally import Tally
+from naq.queue.numbers.counters import keep_counted
+from naq.queue.numbers.tally import Tally
 from naq.schedules.declared import apply_tasks
 from naq.settings import Settings
 from naq.worker.conclude import Conclusions
@@ -197,13 +198,16 @@ class Worker:
         Raises:
             ConfigurationError: it has not been started yet.
         """
-        jobs = [] if self._parts is None else list(self._parts.conclusions.held)
+        held = [] if self._parts is None else list(self._parts.conclusions.held.values())
+        running = [one for one in held if one.running is not None]
         return self._presence.info(
             self._status(),
             queues=self.queues,
             concurrency=self.concurrency,
-            running=len(jobs),
-            jobs=jobs,
+            running=len(running),
+            jobs=[one.id for one in running],
+            running_of=Counter(one.queue for one in running),
+            waiting_of=Counter(one.queue for one in held if one.running is None),
         )
 
     def _status(self) -> str:

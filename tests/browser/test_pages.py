@@ -99,7 +99,7 @@ def test_what_a_job_was_given_and_went_through(visit, site):
     assert "browser_tasks.py" in page.locator("#live_outcome pre").inner_text()
     page.goto(f"{site.url}/jobs/retried")
     assert "Attempt 1 failed" in page.locator(".timeline").inner_text()
-    assert "Next attempt" in page.locator(".timeline").inner_text()
+    assert "Next try" in page.locator(".timeline").inner_text()
 
 
 def test_jobs_are_found_by_id_state_and_function(visit, site):

@@ -10,7 +10,8 @@ import msgspec
 from naq.base.imports import let_import
 from naq.base.text import resolve
 from naq.cli import render
-from naq.exceptions import ConfigurationError
+from naq.cli.common import import_problem, raised_by_import
+from naq.exceptions import ConfigurationError, EnvironmentProblemError
 from naq.jobs.calls import call
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def typed_call(
         options: of the enqueue; None stands for one that was not typed.
 
     Raises:
-        ConfigurationError: the function cannot be imported, or an argument cannot be read.
+        EnvironmentProblemError: the function's module cannot be imported.
+        ConfigurationError: it has no such function, or an argument cannot be read.
     """
     function = _function(target)
     args = [_value(text) for text in arguments]
@@ -51,7 +53,10 @@ def typed_call(
 
 
 def _function(target: str) -> Any:
-    """Import the target; where its module does not exist, its name is enough to queue it."""
+    """Import the target; where its module does not exist, its name is enough to queue it.
+
+    What the module raises while it is imported is the user's own error, and is shown as that.
+    """
     let_import()
     module = target.partition(":")[0]
     try:
@@ -60,15 +65,23 @@ def _function(target: str) -> Any:
         if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
             render.line(f"there is no module {module} here; {target} is queued by name")
             return target
-        raise ConfigurationError(f"cannot import {module}: {exc}") from exc
-    except (ImportError, AttributeError, ValueError) as exc:
+        raise EnvironmentProblemError(import_problem(module, exc)) from exc
+    except ImportError as exc:
+        raise EnvironmentProblemError(import_problem(module, exc)) from exc
+    except (AttributeError, ValueError) as exc:
+        if raised_by_import(exc):
+            raise EnvironmentProblemError(import_problem(module, exc)) from exc
         raise ConfigurationError(f"{target}: {exc}") from exc
+    except (Exception, SystemExit) as exc:
+        raise EnvironmentProblemError(import_problem(module, exc)) from exc
 
 
 def _value(text: str) -> Any:
     """Return an argument: JSON if it is JSON, otherwise the text."""
     try:
-        return msgspec.json.decode(text)
+        return msgspec.json.decode(text.encode())
+    except UnicodeEncodeError as exc:
+        raise ConfigurationError(f"argument {text!a}: it is not valid UTF-8") from exc
     except msgspec.DecodeError:
         return text
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from naq.base.exits import Exit
+from naq.base.names import check_job_id, check_queue
 from naq.cli import render
-from naq.cli.common import Common, Json, run
+from naq.cli.boundary import say
+from naq.cli.common import ROWS, Common, Json, Limit, run
+from naq.cli.consent import Yes, given, require
 from naq.exceptions import ConfigurationError, JobNotFoundError
 from naq.jobs.job import utc
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from naq.jobs.deadletters import DeadLetters
     from naq.jobs.job import DeadLetter
     from naq.nats.connection import Connection
 
@@ -27,39 +31,52 @@ All = Annotated[bool, Parameter(name="--all", negative=())]
 def list_failed(
     *,
     queue: QueueOption = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"])] = 1000,
+    limit: Limit = ROWS,
     json: Json = False,
     common: Common | None = None,
 ) -> int:
     """Show dead letters, oldest first: jobs that will not be tried again, and why.
 
     Args:
-        queue: Only those of this queue.
+        queue: Only of this queue.
         limit: At most this many.
         json: Print one JSON document.
     """
+    if queue is not None:
+        check_queue(queue)
 
-    async def ask(connection: Connection) -> list[DeadLetter]:
-        return await _letters(connection, queue, limit)
+    async def ask(connection: Connection) -> tuple[list[DeadLetter], int]:
+        from naq.jobs.deadletters import DeadLetters
 
-    letters = run(common, ask)
+        there = await _count(connection, queue)
+        found: list[DeadLetter] = []
+        if there:
+            letters = DeadLetters(connection)
+            async for stored in await letters.all(queue):
+                found.append(letters.open(stored))
+                if len(found) == limit:
+                    break
+        return found, there
+
+    letters, there = run(common, ask)
     if json:
         render.print_json([_fields(letter) for letter in letters])
-        return 0
-    columns = ["ID", "QUEUE", "FUNCTION", "REASON", "ERROR", "ATTEMPTS", "FAILED"]
-    rows = [
-        (
-            letter.id,
-            letter.queue,
-            letter.function or None,
-            _short(letter.reason),
-            _short(_error(letter)),
-            letter.attempts,
-            f"{render.ago(utc(letter.failed_at))} ago",
-        )
-        for letter in letters
-    ]
-    render.table(columns, rows, empty="there are no dead letters")
+    else:
+        columns = ["ID", "QUEUE", "FUNCTION", "REASON", "ERROR", "ATTEMPTS", "FAILED"]
+        rows = [
+            (
+                letter.id,
+                letter.queue,
+                letter.function or None,
+                _short(letter.reason),
+                _short(_error(letter)),
+                letter.attempts,
+                f"{render.ago(utc(letter.failed_at))} ago",
+            )
+            for letter in letters
+        ]
+        render.table(columns, rows, empty="there are no dead letters")
+    render.cut(len(letters), there, "dead letters")
     return 0
 
 
@@ -71,77 +88,115 @@ def requeue(
     Args:
         job_ids: Ids of jobs.
         every: All dead letters instead, or those of one queue with --queue.
-        queue: With --all: only those of this queue.
+        queue: With --all: only of this queue.
     """
-    return _for_each(job_ids, every, queue, "requeued", lambda letters: letters.requeue, common)
-
-
-def delete_failed(
-    *job_ids: str, every: All = False, queue: QueueOption = None, common: Common | None = None
-) -> int:
-    """Delete dead letters for good.
-
-    Args:
-        job_ids: Ids of jobs.
-        every: All dead letters instead, or those of one queue with --queue.
-        queue: With --all: only those of this queue.
-    """
-    return _for_each(job_ids, every, queue, "deleted", lambda letters: letters.delete, common)
-
-
-def _for_each(
-    job_ids: tuple[str, ...],
-    every: bool,
-    queue: str | None,
-    done: str,
-    action: Callable[[DeadLetters], Callable[[str], Awaitable[None]]],
-    common: Common | None,
-) -> int:
-    """Act on each dead letter; one that does not exist does not stop the others."""
-    from naq.base.names import check_job_id
-
-    if bool(job_ids) == every:
-        raise ConfigurationError("give ids of jobs, or --all")
-    ids = [check_job_id(job_id) for job_id in job_ids]
+    _check(job_ids, every, queue)
 
     async def ask(connection: Connection) -> int:
         from naq.jobs.deadletters import DeadLetters
 
-        act = action(DeadLetters(connection))
-        if every:
-            ids.extend(letter.id for letter in await _letters(connection, queue, None))
-        code = 0
-        for job_id in ids:
-            try:
-                await act(job_id)
-            except JobNotFoundError as exc:
-                code = render.error(exc)
-            else:
-                render.say(f"{job_id} {done}")
-        return code
+        letters = DeadLetters(connection)
+        if not every:
+            return await _each(job_ids, letters.requeue, "requeued")
+        there, done = await _count(connection, queue), 0
+        with render.progress("requeued", there) as step:
+            async for stored in await letters.all(queue):
+                letter = letters.open(stored)
+                with contextlib.suppress(JobNotFoundError):  # somebody else was first
+                    await letters.requeue(letter.id)
+                    done += 1
+                    step(f"{letter.id} requeued")
+        render.line(f"{render.number(done, 'dead letter')} requeued")
+        return 0
 
     return run(common, ask)
 
 
-async def _letters(
-    connection: Connection, queue: str | None, limit: int | None
-) -> list[DeadLetter]:
-    from naq.base.names import check_queue
-    from naq.jobs.deadletters import DeadLetters
+def delete_failed(
+    *job_ids: str,
+    every: All = False,
+    queue: QueueOption = None,
+    yes: Yes = False,
+    common: Common | None = None,
+) -> int:
+    """Delete dead letters for good.
+
+    With --all it asks first, and says how many there are; without a terminal --yes is needed.
+
+    Args:
+        job_ids: Ids of jobs.
+        every: All dead letters instead, or those of one queue with --queue.
+        queue: With --all: only of this queue.
+        yes: Do not ask.
+    """
+    _check(job_ids, every, queue)
+    whose = "all queues" if queue is None else f"queue {queue}"
+    if every:
+        require(yes, f"deletes the dead letters of {whose}")
+        if not yes:
+            there = run(common, lambda connection: _count(connection, queue))
+            if there == 0:
+                render.line("there are no dead letters")
+                return 0
+            question = f"Delete {render.number(there, 'dead letter')} of {whose} for good?"
+            if not given(yes, question):
+                return Exit.FAILED
+
+    async def ask(connection: Connection) -> int:
+        from naq.jobs.deadletters import DeadLetters
+
+        letters = DeadLetters(connection)
+        if not every:
+            return await _each(job_ids, letters.delete, "deleted")
+        await _count(connection, queue)
+        with render.busy(f"deleting the dead letters of {whose}"):
+            deleted = await letters.delete_all(queue)
+        render.say(f"{render.number(deleted, 'dead letter')} deleted")
+        return 0
+
+    return run(common, ask)
+
+
+def _check(job_ids: Sequence[str], every: bool, queue: str | None) -> None:
+    if bool(job_ids) == every:
+        raise ConfigurationError("give ids of jobs, or --all")
+    if queue is not None and not every:
+        raise ConfigurationError("--queue: only with --all")
+    if queue is not None:
+        check_queue(queue)
+    for job_id in job_ids:
+        check_job_id(job_id)
+
+
+async def _each(job_ids: Sequence[str], act: Callable[[str], Awaitable[None]], done: str) -> int:
+    """Act on each dead letter that was named; one that does not exist stops no other."""
+    code = 0
+    for job_id in job_ids:
+        try:
+            await act(job_id)
+        except JobNotFoundError as exc:
+            code = say(exc)
+        else:
+            render.say(f"{job_id} {done}")
+    return code
+
+
+async def _count(connection: Connection, queue: str | None) -> int:
+    """Return how many dead letters there are.
+
+    Raises:
+        QueueNotFoundError: there are none, nor such a queue.
+    """
     from naq.jobs.layout import ensure_streams
+    from naq.queue.admin import existing
 
     await ensure_streams(connection)
-    found: list[DeadLetter] = []
-    after = 0
-    while limit is None or len(found) < limit:
-        size = 256 if limit is None else min(256, limit - len(found))
-        page, after = await DeadLetters(connection).page(
-            check_queue(queue) if queue else None, after=after, limit=size
-        )
-        found += page
-        if not after:
-            break
-    return found
+    names = connection.names
+    subject = names.dead_letter(queue or "*", "*")
+    there = await connection.streams.count(names.results_stream, subject)
+    if not there and queue is not None:
+        await existing(connection, queue)
+    return there
 
 
 def _fields(letter: DeadLetter) -> dict[str, Any]:

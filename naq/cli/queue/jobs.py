@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
+from naq.base.names import check_job_id
 from naq.cli import render
+from naq.cli.boundary import say
 from naq.cli.common import Common, Duration, Flag, Json, run
 from naq.cli.queue.calls import moment_of, typed_call
-from naq.exceptions import NaqException, SerializationError
+from naq.exceptions import NaqException
 
 if TYPE_CHECKING:
-    from naq.jobs.job import Job, JobInfo
+    from collections.abc import Iterator
+
+    from naq.jobs.job import Job, JobInfo, JobMessage
     from naq.nats.connection import Connection
 
 __all__ = ["cancel", "enqueue", "forget", "job"]
@@ -65,6 +69,8 @@ def enqueue(
                 enqueued = await opened.enqueue_at(when, typed.call)
         if enqueued.duplicate:
             await _say_known(enqueued)
+        elif not await _served(connection, enqueued.queue):
+            render.line(f"no worker serves queue {enqueued.queue}: the job waits until one does")
         if wait:
             return await _await_result(enqueued, timeout)
         render.say(enqueued.id)
@@ -86,6 +92,16 @@ async def _say_known(job: Job) -> None:
     )
 
 
+async def _served(connection: Connection, queue: str) -> bool:
+    """Whether a worker takes the jobs of a queue."""
+    from naq.jobs.presence import announced
+
+    return any(
+        info.kind == "worker" and queue in info.queues
+        for info in (await announced(connection)).values()
+    )
+
+
 async def _await_result(job: Job, timeout: float | None) -> int:
     try:
         value = await job.result(timeout)
@@ -93,7 +109,7 @@ async def _await_result(job: Job, timeout: float | None) -> int:
         render.line(f"job {job.id} has not ended within {timeout:g} s; it carries on")
         return 1
     except NaqException as exc:
-        render.error(exc)
+        say(exc)
         remote = getattr(exc, "traceback", "")
         if remote and sys.stderr.isatty():
             sys.stderr.write(remote)
@@ -103,7 +119,7 @@ async def _await_result(job: Job, timeout: float | None) -> int:
 
 
 def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> int:
-    """Show where a job is, its times and attempts, and its result or traceback.
+    """Show where a job is, its arguments, times and attempts, and its result or traceback.
 
     Exits with 1 if the job failed, and with 66 if there is no such job.
 
@@ -111,15 +127,15 @@ def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> 
         job_id: The job's id.
         json: Print one JSON document.
     """
+    check_job_id(job_id)
 
-    async def ask(connection: Connection) -> tuple[JobInfo, dict[str, Any]]:
-        from naq.base.names import check_job_id
-        from naq.jobs.inspect import job_info
+    async def ask(connection: Connection) -> tuple[JobInfo, JobMessage | None]:
+        from naq.jobs.inspect.info import job_info, job_message
 
-        info = await job_info(connection, check_job_id(job_id))
-        return info, _described(info, connection)
+        return await job_info(connection, job_id), await job_message(connection, job_id)
 
-    info, described = run(common, ask)
+    info, message = run(common, ask)
+    described = _described(info, message)
     if json:
         render.print_json(described)
     else:
@@ -127,15 +143,16 @@ def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> 
     return 1 if info.status in ("failed", "expired") else 0
 
 
-def _described(info: JobInfo, connection: Connection) -> dict[str, Any]:
-    """Return the fields of ``naq job --json``."""
-    from naq.jobs.codec import Codec
+def _described(info: JobInfo, message: JobMessage | None) -> dict[str, Any]:
+    """Return the fields of ``naq job --json``; nothing that was stored is executed for it."""
+    from naq.jobs.inspect.arguments import shown, value_of
     from naq.jobs.job import utc
 
     fields: dict[str, Any] = {
         "id": info.id,
         "queue": info.queue,
         "function": info.function,
+        "arguments": None if message is None else shown(message.payload, message.encoding),
         "status": str(info.status),
         "attempts": info.attempts,
         "worker": info.worker,
@@ -163,32 +180,42 @@ def _described(info: JobInfo, connection: Connection) -> dict[str, Any]:
         fields["error"] = f"{error.type}: {error.message}".removeprefix(": ")
         fields["traceback"] = error.traceback
     elif info.record is not None and info.status == "completed":
-        codec = Codec.from_settings(connection.settings)
-        try:
-            fields["result"] = codec.decode_value(info.record.value, info.record.encoding)
-        except SerializationError as exc:
-            fields["error"] = f"the result cannot be shown: {exc}"
+        fields["result"] = value_of(info.record.value, info.record.encoding)
     return fields
 
 
 def _show(fields: dict[str, Any]) -> None:
-    trace = fields.pop("traceback", "")
+    """Print what a job is, what has happened to it in the order of time, and what it came to."""
+    after = ("error", "result")
     for name, value in fields.items():
-        if value is None or value == "":
-            continue
-        if name == "history":
-            for past in value:
-                at = past["finished_at"]
-                when = f"  ({_relative(at)})" if at else ""
-                render.say(f"  attempt {past['attempt']}: {past['error']}{when}")
-            continue
-        if isinstance(value, datetime):
-            text = f"{value.astimezone():%Y-%m-%d %H:%M:%S} ({_relative(value)})"
-        else:
-            text = _shown(value) if name == "result" else str(value)
-        render.say(f"{name.replace('_', ' '):<12} {text}")
-    if trace:
-        render.say(f"\n{trace.rstrip()}")
+        if name not in (*after, *_TIMES, "history", "traceback") and value not in (None, ""):
+            render.say(f"{name:<12} {value}")
+    for _, text in sorted(_happened(fields), key=lambda line: line[0]):
+        render.say(text)
+    for name in after:
+        if fields.get(name) not in (None, ""):
+            value = fields[name]
+            render.say(f"{name:<12} {_shown(value) if name == 'result' else value}")
+    if fields.get("traceback"):
+        render.say(f"\n{fields['traceback'].rstrip()}")
+
+
+_TIMES = ("enqueued_at", "due_at", "started_at", "finished_at")
+
+
+def _happened(fields: dict[str, Any]) -> Iterator[tuple[datetime, str]]:
+    """Yield each time of a job with a line about it."""
+    for name in _TIMES:
+        at = fields[name]
+        if at is not None:
+            label = name.replace("_", " ")
+            yield at, f"{label:<12} {at.astimezone():%Y-%m-%d %H:%M:%S} ({_relative(at)})"
+    before = fields["enqueued_at"] or datetime.min.replace(tzinfo=UTC)
+    for past in fields.get("history", ()):
+        at = past["finished_at"]
+        before = at or past["started_at"] or before
+        when = f"  ({_relative(at)})" if at else ""
+        yield before, f"  attempt {past['attempt']}: {past['error']}{when}"
 
 
 def _relative(moment: datetime) -> str:
@@ -214,12 +241,12 @@ def cancel(job_id: str, /, *, common: Common | None = None) -> int:
     Args:
         job_id: The job's id.
     """
+    check_job_id(job_id)
 
     async def ask(connection: Connection) -> bool:
-        from naq.base.names import check_job_id
-        from naq.jobs.inspect import cancel_job
+        from naq.jobs.inspect.info import cancel_job
 
-        return await cancel_job(connection, check_job_id(job_id))
+        return await cancel_job(connection, job_id)
 
     if run(common, ask):
         render.say(f"{job_id} cancelled")
@@ -239,7 +266,7 @@ def forget(job_id: str, /, *, common: Common | None = None) -> int:
 
     async def ask(connection: Connection) -> bool:
         from naq.base.names import check_job_id
-        from naq.jobs.inspect import forget_job
+        from naq.jobs.inspect.info import forget_job
 
         return await forget_job(connection, check_job_id(job_id))
 

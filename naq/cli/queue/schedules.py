@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from cyclopts import Parameter
 
+from naq.base.names import check_queue
 from naq.cli import render
-from naq.cli.common import Common, Duration, Flag, Json, run
+from naq.cli.common import ROWS, Common, Duration, Flag, Json, Limit, run
 from naq.cli.queue.calls import time_of, typed_call
 from naq.exceptions import ConfigurationError, JobNotFoundError
 from naq.jobs.job import utc
@@ -95,6 +96,7 @@ def list_scheduled(
     job_id: Annotated[str | None, Parameter(name=["--job-id", "-j"])] = None,
     queue: Annotated[str | None, Parameter(name=["--queue", "-q"])] = None,
     detailed: Annotated[Flag, Parameter(name=["--detailed", "-d"])] = False,
+    limit: Limit = ROWS,
     json: Json = False,
     common: Common | None = None,
 ) -> int:
@@ -105,8 +107,11 @@ def list_scheduled(
         job_id: Only this one; exit with 66 if it does not exist.
         queue: Only those of this queue.
         detailed: Show runs, policies and errors as well.
+        limit: At most this many.
         json: Print one JSON document.
     """
+    if queue is not None:
+        check_queue(queue)
     rows, unserved = run(common, lambda connection: _ask(connection, queue))
     chosen = [row for row in rows if status in (None, row.status) and job_id in (None, row.id)]
     if job_id is not None and not chosen:
@@ -115,21 +120,26 @@ def list_scheduled(
         render.line(
             "no scheduler is running, so schedules with a policy wait; start one: naq scheduler"
         )
+    shown = chosen[:limit]
     if json:
-        render.print_json([_fields(row) for row in chosen])
-        return 0
-    columns = [*_BRIEF, *_DETAILED] if detailed else _BRIEF
-    cells = [_brief(row) + (_details(row) if detailed else ()) for row in chosen]
-    render.table(columns, cells, empty="nothing is scheduled")
+        render.print_json([_fields(row) for row in shown])
+    else:
+        columns = [*_BRIEF, *_DETAILED] if detailed else _BRIEF
+        cells = [_brief(row) + (_details(row) if detailed else ()) for row in shown]
+        render.table(columns, cells, empty="nothing is scheduled")
+    render.cut(len(shown), len(chosen), "schedules and delayed jobs")
     return 0
 
 
 async def _ask(connection: Connection, queue: str | None) -> tuple[list[ScheduleRow], bool]:
     """Return all rows, and whether some of them need a scheduler and none runs."""
     from naq.jobs.presence import list_workers
+    from naq.queue.admin import existing
     from naq.queue.scheduled import list_scheduled as ask_all
 
     rows = (await ask_all(connection, queue)).rows
+    if queue is not None and not rows:
+        await existing(connection, queue)  # an empty list of a queue that is not there misleads
     need = any(row.status == "active" and row.needs_scheduler for row in rows)
     return rows, need and not await list_workers(connection, "scheduler")
 

@@ -26,10 +26,11 @@ from naq.dashboard.data.model import (
     MinuteRow,
     Overview,
     ServiceRow,
-    WorkerRow,
 )
-from naq.exceptions import JobNotFoundError
-from naq.queue.admin import QueueStats
+from naq.exceptions import JobNotFoundError, QueueNotFoundError
+from naq.jobs.presence import WorkerRow
+from naq.queue.admin import not_found
+from naq.queue.numbers.stats import QueueStats
 from naq.queue.scheduled import SchedulesPage
 
 if TYPE_CHECKING:
@@ -86,15 +87,22 @@ async def _queues(state: State, asked: Asked) -> list[QueueStats]:
     return (await _overview(state, asked)).queues
 
 
+async def _check_queue(state: State, queue: str | None) -> None:
+    """Refuse a queue that does not exist, rather than answer with a list that is empty."""
+    queues = [row.queue for row in (await state.cached("overview", lambda q: q.overview())).queues]
+    if queue is not None and queue not in queues:
+        raise QueueNotFoundError(not_found(queue, queues), queue=queue)
+
+
 async def _minutes(state: State, asked: Asked) -> list[MinuteRow]:
     queue = asked.query.queue or None
-    if queue is not None and queue not in {row.queue for row in await _queues(state, asked)}:
-        raise JobNotFoundError(f"there is no queue {queue}")
+    await _check_queue(state, queue)
     return await state.minutes(queue)
 
 
 async def _jobs(state: State, asked: Asked) -> JobsPage:
     query: Any = given(asked.query)
+    await _check_queue(state, query.get("queue"))
     return await state.link.here()[1].jobs(**query)
 
 
@@ -108,7 +116,10 @@ async def _schedules(state: State, _: Asked) -> SchedulesPage:
 
 async def _letters(state: State, asked: Asked) -> LettersPage:
     query: Any = given(asked.query)
-    return await state.link.here()[1].letters(**query)
+    found = await state.link.here()[1].letters(**query)
+    if not found.total:
+        await _check_queue(state, query.get("queue"))
+    return found
 
 
 async def _workers(state: State, _: Asked) -> list[WorkerRow]:

@@ -13,7 +13,7 @@ import trio
 
 from naq.base.exposition import build_info, gauge, process, text
 from naq.exceptions import NaqException
-from naq.queue.metrics import QueueMetrics
+from naq.queue.numbers.metrics import QueueMetrics
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from naq.jobs.job import Attempt  # noqa: TC001
-from naq.queue.admin import QueueStats  # noqa: TC001 - msgspec reads the annotation
+from naq.queue.numbers.stats import QueueStats  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
-    from naq.jobs.presence import WorkerInfo
-    from naq.queue.counters import Minute
+    from naq.queue.numbers.counters import Minute
 
 __all__ = [
     "STATES",
@@ -27,7 +26,6 @@ __all__ = [
     "Overview",
     "ServiceRow",
     "State",
-    "WorkerRow",
 ]
 
 State = Literal[
@@ -157,30 +155,6 @@ class LettersPage(msgspec.Struct, kw_only=True):
     letters: list[LetterRow]
     total: int
     next: int | None = None
-
-
-class WorkerRow(msgspec.Struct, kw_only=True):
-    """A worker or scheduler."""
-
-    id: str
-    kind: str
-    host: str
-    pid: int
-    status: str
-    queues: list[str]
-    concurrency: int
-    running: int
-    jobs: list[str]
-    backend: str
-    started_at: float
-    heartbeat_age: float
-
-    @classmethod
-    def of(cls, info: WorkerInfo) -> WorkerRow:
-        """Return what is shown of a worker or scheduler: all it announces, and how long ago."""
-        announced = msgspec.structs.asdict(info)
-        del announced["seen_at"]
-        return cls(**announced, heartbeat_age=info.heartbeat_age())
 
 
 class ServiceRow(msgspec.Struct, kw_only=True):

@@ -12,7 +12,6 @@ from naq.dashboard.data.model import (
     LetterRow,
     LettersPage,
     Overview,
-    WorkerRow,
 )
 from naq.dashboard.data.rows import (
     add_message,
@@ -25,17 +24,19 @@ from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
 from naq.jobs.deadletters import DeadLetters
-from naq.jobs.inspect import job_info
-from naq.jobs.job import UNKNOWN, DeadLetter, JobMessage, JobRecord
+from naq.jobs.inspect.info import job_info, job_message
+from naq.jobs.inspect.states import Moment, states_of
+from naq.jobs.job import UNKNOWN, DeadLetter, JobMessage, JobRecord, JobStatus
 from naq.nats.jetstream import matches
-from naq.queue.admin import Counts, list_queues
 from naq.queue.delayed import due_of
+from naq.queue.numbers.stats import Counts, list_queues
 from naq.queue.scheduled import list_scheduled
 from naq.schedules.schedule import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from naq.jobs.presence import WorkerRow
     from naq.nats.connection import Connection, Stored
     from naq.queue.scheduled import SchedulesPage
 
@@ -112,7 +113,10 @@ class Queries:
             return await self._running(fits, limit)
         if state in _WAITING:
             return await self._waiting(state, queue, fits, cursor, limit)
-        return await self._recorded(state, fits, cursor, limit)
+        page = await self._recorded(state, fits, cursor, limit)
+        if state == JobStatus.RETRYING:
+            page.jobs = await self._still_retrying(page.jobs)
+        return page
 
     async def _running(self, fits: Callable[[JobRow], bool], limit: int) -> JobsPage:
         rows: list[JobRow] = []
@@ -130,7 +134,7 @@ class Queries:
         stored = await self._connection.streams.first(names.jobs_stream, names.job("*", job_id))
         if stored is None:
             return None  # it has just ended
-        row = self._waiting_row(stored, "running")
+        row = self._waiting_row(stored, self._message_of(stored), "running")
         row.worker = worker
         return row
 
@@ -142,45 +146,66 @@ class Queries:
         cursor: int | None,
         limit: int,
     ) -> JobsPage:
-        names = self._connection.names
+        names, streams = self._connection.names, self._connection.streams
         subject = getattr(names, _WAITING[state])(queue or "*", "*")
+        moment = await Moment.now(self._connection)
         rows: list[JobRow] = []
         after, scanned, window = cursor or 0, 0, 2 * limit
         while scanned < SCAN:
-            # All of the stream is read: with a filter the server would count, for each page, how
-            # many messages match, which takes a quarter of a second with a million.
-            page, _ = await self._connection.streams.page(
-                names.jobs_stream, ">", after=after, limit=window
-            )
-            for stored in page:
-                after = stored.seq
-                if not matches(subject, stored.subject):
-                    continue
+            # The whole stream is read: given a filter, the server would count all matches for each
+            # page, which takes a quarter of a second with a million.
+            page, _ = await streams.page(names.jobs_stream, ">", after=after, limit=window)
+            found = [
+                (stored, self._message_of(stored))
+                for stored in page
+                if matches(subject, stored.subject)
+            ]
+            states = await states_of(self._connection, moment, found)
+            for (stored, message), its in zip(found, states, strict=True):
                 scanned += 1
-                row = self._waiting_row(stored, state)
-                if fits(row):
+                row = self._waiting_row(stored, message, state)
+                if its == state and fits(row):
                     rows.append(row)
                 if len(rows) == limit:
-                    return JobsPage(jobs=rows, next=after, scanned=scanned)
+                    return JobsPage(jobs=rows, next=stored.seq, scanned=scanned)
             # Skip what does not match.
-            further = await self._connection.streams.next(names.jobs_stream, subject, after=after)
+            after = page[-1].seq if page else after
+            further = await streams.next(names.jobs_stream, subject, after=after)
             if further is None:
                 return JobsPage(jobs=rows, scanned=scanned)
             after, window = further.seq - 1, min(_WINDOW, 2 * window)
         return JobsPage(jobs=rows, next=after, scanned=scanned)
 
-    def _waiting_row(self, stored: Stored, state: str) -> JobRow:
+    def _message_of(self, stored: Stored) -> JobMessage | None:
+        return self._opened(stored.data, stored.headers)
+
+    def _waiting_row(self, stored: Stored, job: JobMessage | None, state: str) -> JobRow:
         parts = self._connection.names.parts(stored.subject)
-        row = JobRow(id=parts.id, queue=parts.queue, function=UNKNOWN, status=state)
-        row.at = stored.time.timestamp()
-        try:
-            job = self._codec.open(JobMessage, stored.data, stored.headers)
-        except SerializationError:
-            return row
-        row.function = job.function
-        if state == "scheduled":
-            row.at = due_of(stored)
-        return row
+        return JobRow(
+            id=parts.id,
+            queue=parts.queue,
+            function=UNKNOWN if job is None else job.function,
+            status=state,
+            at=due_of(stored) if state == "scheduled" else stored.time.timestamp(),
+        )
+
+    async def _still_retrying(self, rows: list[JobRow]) -> list[JobRow]:
+        """Return the jobs that wait for their next attempt: not those that run by now."""
+        names, streams = self._connection.names, self._connection.streams
+        subjects = [of(row.queue, row.id) for row in rows for of in (names.job, names.delayed)]
+        if not subjects:
+            return []
+        stored = [
+            (one, self._message_of(one))
+            for one in await streams.last_of(names.jobs_stream, subjects)
+        ]
+        states = await states_of(self._connection, await Moment.now(self._connection), stored)
+        waiting = {
+            names.parts(one.subject).id
+            for (one, _), its in zip(stored, states, strict=True)
+            if its == JobStatus.RETRYING
+        }
+        return [row for row in rows if row.id in waiting]
 
     async def _recorded(
         self, state: str, fits: Callable[[JobRow], bool], cursor: int | None, limit: int
@@ -251,7 +276,7 @@ class Queries:
             detail = of_letter(letter)
         else:
             detail = of_info(info)
-        message = await self._message(job_id, letter)
+        message = await job_message(self._connection, job_id, letter)
         if message is not None:
             add_message(detail, message)
         if letter is not None:
@@ -265,14 +290,6 @@ class Queries:
             names.results_stream, names.dead_letter("*", job_id)
         )
         return None if stored is None else self._letters.open(stored)
-
-    async def _message(self, job_id: str, letter: DeadLetter | None) -> JobMessage | None:
-        names = self._connection.names
-        for subject in (names.job, names.delayed):
-            stored = await self._connection.streams.first(names.jobs_stream, subject("*", job_id))
-            if stored is not None:
-                return self._opened(stored.data, stored.headers)
-        return None if letter is None else self._opened(letter.body, letter.headers)
 
     def _opened(self, body: bytes, headers: dict[str, str] | None) -> JobMessage | None:
         try:
@@ -307,4 +324,4 @@ class Queries:
 
     async def workers(self) -> list[WorkerRow]:
         """Return workers and schedulers, oldest first."""
-        return [WorkerRow.of(info) for info in await presence.list_all(self._connection)]
+        return [presence.WorkerRow.of(info) for info in await presence.list_all(self._connection)]

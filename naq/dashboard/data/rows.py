@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from naq.dashboard.data.arguments import shown
 from naq.dashboard.data.model import JobDetail, JobRow, LetterRow
+from naq.jobs.inspect.arguments import shown
 from naq.jobs.job import UNKNOWN, JobMessage
 
 if TYPE_CHECKING:

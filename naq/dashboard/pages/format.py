@@ -30,7 +30,7 @@ _TONES = {
     "good": "completed active ready",
     "busy": "running starting busy",
     "calm": "pending scheduled idle down finished skipped waiting delayed",
-    "care": "retrying retry paused unready backoff stopping draining exited",
+    "care": "retrying retry paused unserved unready backoff stopping draining exited",
     "bad": "failed expired crashloop unresponsive",
     "gone": "cancelled",
 }

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from naq.dashboard.data.model import STATES
-from naq.exceptions import ConfigurationError, JobNotFoundError, NaqConnectionError, SupervisorError
-from naq.queue.admin import queue_stats
+from naq.dashboard.data.timeline import timeline
+from naq.exceptions import (
+    ConfigurationError,
+    JobNotFoundError,
+    NaqConnectionError,
+    QueueNotFoundError,
+    SupervisorError,
+)
+from naq.queue.admin import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -54,10 +61,10 @@ async def queue(state: State, parts: dict[str, str], __: Mapping[str, str]) -> S
     """One queue."""
     name = parts["queue"]
     found = await state.cached("overview", lambda q: q.overview())
-    if name not in {stats.queue for stats in found.queues}:
-        raise JobNotFoundError(f"there is no queue {name}")
-    connection, _ = state.link.here()
-    stats = await queue_stats(connection, name)
+    stats = next((stats for stats in found.queues if stats.queue == name), None)
+    if stats is None:
+        queues = [stats.queue for stats in found.queues]
+        raise QueueNotFoundError(not_found(name, queues), queue=name)
     return Shown("queue.html", "overview", {"stats": stats, "minutes": await state.minutes(name)})
 
 
@@ -92,7 +99,8 @@ async def jobs(state: State, _: dict[str, str], query: Mapping[str, str]) -> Sho
 async def job(state: State, parts: dict[str, str], __: Mapping[str, str]) -> Shown:
     """One job."""
     queries = state.link.here()[1]
-    return Shown("job.html", "jobs", {"job": await queries.job(parts["job"])})
+    found = await queries.job(parts["job"])
+    return Shown("job.html", "jobs", {"job": found, "timeline": timeline(found)})
 
 
 async def schedules(state: State, _: dict[str, str], query: Mapping[str, str]) -> Shown:

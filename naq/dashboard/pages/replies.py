@@ -13,6 +13,7 @@ from naq.exceptions import (
     JobNotFoundError,
     NaqConnectionError,
     NaqException,
+    QueueNotFoundError,
 )
 
 __all__ = ["as_json", "as_page", "as_stream", "back_to", "code_of", "done", "said"]
@@ -25,7 +26,7 @@ MAX_SAID = 300
 def code_of(exc: NaqException) -> int:
     """Return the HTTP status for a problem."""
     match exc:
-        case JobNotFoundError():
+        case JobNotFoundError() | QueueNotFoundError():
             return 404
         case ConfigurationError():
             return 400

@@ -23,7 +23,7 @@ from naq.dashboard.data.model import STATES
 from naq.dashboard.pages.live import Hub
 from naq.dashboard.serve import Dashboard
 from naq.exceptions import ConfigurationError
-from naq.queue.metrics import QueueMetrics
+from naq.queue.numbers.metrics import QueueMetrics
 from naq.settings import Settings
 
 pytestmark = pytest.mark.parametrize("anyio_backend", [("trio", {})])

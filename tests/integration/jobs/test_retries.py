@@ -83,12 +83,12 @@ async def test_a_job_between_attempts_is_retrying(queue, run_worker, eventually)
 async def test_a_long_delay_waits_in_the_stream_and_can_be_cancelled(queue, run_worker, eventually):
     async with run_worker():
         job = await queue.enqueue(fail_until, 2, max_retries=1, retry_delay=3600)
-        await eventually(lambda: is_delayed(queue))
+        await eventually(lambda: waits_in_the_stream(queue))
 
         assert await job.status() is JobStatus.RETRYING
         assert await job.cancel()
         assert await job.status() is JobStatus.CANCELLED
-        assert (await queue.stats()).delayed == 0
+        assert (await queue.stats()).retrying == 0
 
 
 async def test_a_retry_by_schedule_goes_on_counting(queue, run_worker):
@@ -148,8 +148,10 @@ async def is_retrying(job):
     return await job.status() is JobStatus.RETRYING
 
 
-async def is_delayed(queue):
-    return (await queue.stats()).delayed > 0
+async def waits_in_the_stream(queue):
+    names = queue._connection.names
+    waiting = await queue._connection.streams.count(names.jobs_stream, names.delayed("*", "*"))
+    return waiting > 0 and (await queue.stats()).retrying > 0
 
 
 async def test_only_listed_errors_are_retried(queue, run_worker):

@@ -11,8 +11,8 @@ import naq
 from examples.tasks import add
 from naq.exceptions import JobExecutionError, NaqConnectionError
 from naq.jobs.layout import ensure_counters, ensure_streams
-from naq.queue.counters import _Counters, keep_counted, last_hour, totals
-from naq.queue.tally import DONE, METRICS, Tally
+from naq.queue.numbers.counters import _Counters, keep_counted, last_hour, totals
+from naq.queue.numbers.tally import DONE, METRICS, Tally
 
 ATTEMPTS = {}
 

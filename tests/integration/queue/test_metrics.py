@@ -10,7 +10,7 @@ import naq
 from examples.tasks import add
 from naq.base.exposition import text
 from naq.exceptions import JobExecutionError
-from naq.queue.metrics import QueueMetrics, queue_metrics
+from naq.queue.numbers.metrics import QueueMetrics, queue_metrics
 from naq.schedules.manage import Schedules
 from naq.schedules.records import Records
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -87,7 +88,7 @@ def test_a_failed_job(project):
     assert (requeued.stdout, requeued.stderr) == ("bad:1 requeued\n", "")
     while not project.json("list-failed"):
         pass
-    assert project.run("delete-failed", "--all").stdout == "bad:1 deleted\n"
+    assert project.run("delete-failed", "--all", "--yes").stdout == "1 dead letter deleted\n"
     assert project.json("list-failed") == []
     again = project.run("delete-failed", "bad:1")
     assert (again.returncode, again.stderr) == (
@@ -156,9 +157,9 @@ def test_queues_are_listed(project):
     assert default["oldest_age_s"] >= 0
     assert (mail["queue"], mail["depth"], mail["paused"]) == ("mail", 0, False)
     table = project.run("list-queues").stdout.splitlines()
-    assert table[0].split() == ["QUEUE", "DEPTH", "RUNNING", "DELAYED", "DEAD", "PAUSED", "OLDEST"]
-    assert project.run("purge", "default", "mail").stdout == (
-        "default: 1 jobs removed\nmail: 0 jobs removed\n"
+    assert table[0] == ("QUEUE    DEPTH  RUNNING  RETRYING  DELAYED  DEAD  WORKERS  STATE   OLDEST")
+    assert project.run("purge", "default", "mail", "--yes").stdout == (
+        "default: 1 job removed\nmail: 0 jobs removed\n"
     )
     assert project.run("resume-queue", "default").stdout == "default resumed\n"
     assert project.run("enqueue", "examples.tasks:add", "1", "2", "--wait").stdout == "3\n"
@@ -233,6 +234,83 @@ def test_a_directory_below_finds_the_server_too(project):
 
     assert result.returncode == 0
     assert json.loads(result.stdout)
+
+
+# --------------------------------------------------------------------------- what is not there
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pause-queue", "mial"],
+        ["resume-queue", "mial"],
+        ["purge", "mial", "--yes"],
+        ["purge", "mail", "mial", "--yes"],
+        ["delete-queue", "mial", "--yes"],
+        ["list-failed", "--queue", "mial"],
+        ["list-scheduled", "--queue", "mial"],
+        ["requeue", "--all", "--queue", "mial"],
+        ["delete-failed", "--all", "--yes", "--queue", "mial"],
+    ],
+)
+def test_a_queue_that_does_not_exist_is_an_error_with_the_nearest_name(project, words):
+    result = project.run(*words)
+
+    assert (result.returncode, result.stdout, result.stderr) == (
+        66,
+        "",
+        "naq: there is no queue mial; did you mean mail?\n",
+    )
+    assert [queue["queue"] for queue in project.json("list-queues")] == ["default", "mail"]
+
+
+def test_a_queue_that_nobody_serves_is_said_to_be_so_until_it_is_deleted(project):
+    enqueued = project.run("enqueue", "examples.tasks:add", "1", "2", "--queue", "lonely")
+    assert enqueued.stderr == ("naq: no worker serves queue lonely: the job waits until one does\n")
+    listed = project.run("list-queues")
+    assert listed.stderr == "naq: no worker serves queue lonely, where 1 job waits\n"
+    assert "unserved" in listed.stdout
+    assert project.run("delete-queue", "default", "--yes").stderr.endswith("stop it first\n")
+    deleted = project.run("delete-queue", "lonely", "--yes")
+    assert deleted.stdout == "lonely deleted with 1 job and 0 dead letters\n"
+
+
+def test_on_a_terminal_it_asks_and_says_how_many(project):
+    project.run("enqueue", "examples.tasks:add", "1", "2", "--queue", "asked")
+    for answer, code in ((b"n\n", 1), (b"y\n", 0)):
+        ours, theirs = os.openpty()
+        result = subprocess.Popen(
+            [*NAQ, "purge", "asked"],
+            cwd=project.directory,
+            env=project.env,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        os.close(theirs)
+        os.write(ours, answer)
+        out, err = result.communicate(timeout=30)
+        os.close(ours)
+        assert b"Remove 1 job of asked? [y/N]" in err
+        assert (result.returncode, out) == (code, b"" if code else b"asked: 1 job removed\n")
+    project.run("delete-queue", "asked", "--yes")
+
+
+def test_arguments_are_shown_and_nothing_is_executed(project):
+    project.run("pause-queue", "mail")
+    project.run("enqueue", "examples.tasks:add", "1", "[2]", "--queue", "mail", "--job-id", "shown")
+
+    assert project.json("job", "shown")["arguments"] == "1, [2]"
+    assert "arguments    1, [2]\n" in project.run("job", "shown").stdout
+    project.run("purge", "mail", "--yes")
+    project.run("resume-queue", "mail")
+
+
+def test_a_list_that_is_cut_says_so(project):
+    result = project.run("list-queues", "--limit", "1")
+
+    assert result.stderr == "naq: 1 of 2 queues are shown; --limit 2 shows all\n"
+    assert len(project.json("list-workers", "--limit", "1")) == 1
 
 
 # --------------------------------------------------------------------------- wrong use
@@ -315,6 +393,46 @@ def test_a_reader_that_goes_away(project):
     )
 
     assert result.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["list-queues", "metrics", "graph", "--version", "--help"])
+def test_a_full_disk_is_said_in_a_line(project, command):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [*NAQ, command],
+            check=False,
+            cwd=project.directory,
+            env=project.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+        )
+
+    assert result.returncode == 74
+    assert result.stderr == b"naq: cannot write the output: No space left on device\n"
+
+
+def test_what_a_terminal_cannot_write_is_written_otherwise(project):
+    words = ("enqueue", "builtins:str", "\N{SNOWMAN}", "--wait")
+
+    assert project.run(*words, PYTHONIOENCODING="ascii").stdout == "\\u2603\n"
+    shown = project.run("graph", PYTHONIOENCODING="ascii")
+    assert (shown.returncode, shown.stderr) == (0, "")
+
+
+def test_a_directory_that_was_deleted_is_said_in_a_line(project):
+    command = f"mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m naq ps"
+    result = subprocess.run(
+        ["/bin/sh", "-c", command],
+        check=False,
+        cwd=project.directory,
+        env=project.env,
+        capture_output=True,
+        timeout=30,
+    )
+
+    assert b"Traceback" not in result.stderr
+    assert result.stderr.startswith(b"naq: ")
 
 
 # --------------------------------------------------------------------------- the whole tree

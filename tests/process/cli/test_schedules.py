@@ -166,7 +166,10 @@ def test_a_table_for_people(project):
     assert "every 1m30s" in brief
     detailed = project.run("list-scheduled", "--detailed", "--status", "active").stdout
     assert "POLICY" in detailed.splitlines()[0]
-    assert project.run("list-scheduled", "--queue", "nix").stderr == "naq: nothing is scheduled\n"
+    assert project.run("list-scheduled", "--status", "paused").stderr == (
+        "naq: nothing is scheduled\n"
+    )
+    assert project.run("list-scheduled", "--queue", "nix").returncode == 66
     project.run("job-control", "people", "cancel")
 
 

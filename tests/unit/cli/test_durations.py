@@ -13,7 +13,16 @@ from naq.cli.common import Duration
 APP = _app()
 TEXTS = {
     *("--at", "--end", "--next-run", "--start"),  # times
-    *("--cron", "--timezone", "--metrics", "--host", "--nats-url", "--proxy-header", "--token"),
+    *(
+        "--cron",
+        "--log-level",
+        "--timezone",
+        "--metrics",
+        "--host",
+        "--nats-url",
+        "--proxy-header",
+        "--token",
+    ),
     *("--exit-on", "--id", "--instance-id", "--job-id", "--name", "--profile", "--queue"),
     *("--allow", "--env-file", "--import", "--kwarg", "--scale", "--set"),  # several
 }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.queue.tally import (
+from naq.queue.numbers.tally import (
     BOUNDS_MS,
     DONE,
     FAILED,

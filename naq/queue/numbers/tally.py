@@ -1,7 +1,7 @@
 """What is counted of jobs, and what the counts say. Pure: no I/O.
 
 A worker counts into a :class:`Tally`, which must cost next to nothing per job;
-:mod:`naq.queue.counters` adds it up on the server, and reads it back as :class:`Counts`.
+:mod:`naq.queue.numbers.counters` adds it up on the server, and reads it back as :class:`Counts`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import msgspec
 from naq.base.names import new_id
 from naq.jobs.layout import ensure_counters, ensure_streams
 from naq.nats.jetstream import INCREMENT, MESSAGE_ID
-from naq.queue.tally import METRICS, Minute, Tally, Totals, counts_of
+from naq.queue.numbers.tally import METRICS, Minute, Tally, Totals, counts_of
 
 if TYPE_CHECKING:
     from naq.nats.connection import Connection, Envelope, Stored

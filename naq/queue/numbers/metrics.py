@@ -17,9 +17,9 @@ from naq.jobs import presence
 from naq.jobs.codec import Codec
 from naq.jobs.layout import ensure_streams
 from naq.nats.streams import Followed
-from naq.queue.admin import Counts, list_queues
-from naq.queue.counters import totals
-from naq.queue.tally import BOUNDS_MS, WAIT_BOUNDS_MS
+from naq.queue.numbers.counters import totals
+from naq.queue.numbers.stats import Counts, list_queues
+from naq.queue.numbers.tally import BOUNDS_MS, WAIT_BOUNDS_MS
 from naq.schedules.records import Records
 from naq.schedules.schedule import ScheduleStatus
 
@@ -30,21 +30,23 @@ if TYPE_CHECKING:
 
     from naq.jobs.presence import WorkerInfo
     from naq.nats.connection import Connection, Stored
-    from naq.queue.admin import QueueStats
-    from naq.queue.tally import Totals
+    from naq.queue.numbers.stats import QueueStats
+    from naq.queue.numbers.tally import Totals
 
 __all__ = ["QueueMetrics", "jobs", "queue_metrics"]
 
 _OF_QUEUES: Sequence[tuple[str, str, Callable[[QueueStats], float]]] = (
-    ("naq_queue_depth", "Jobs nobody has taken yet.", lambda s: s.depth),
+    ("naq_queue_depth", "Jobs that wait for a worker.", lambda s: s.depth),
     (
         "naq_queue_oldest_age_seconds",
         "Age of the oldest job that waits or runs; 0 if there is none.",
         lambda s: s.oldest_age_s or 0,
     ),
-    ("naq_queue_running", "Jobs that workers hold.", lambda s: s.running),
+    ("naq_queue_running", "Jobs that run.", lambda s: s.running),
+    ("naq_queue_retrying", "Jobs that wait for their next attempt.", lambda s: s.retrying),
     ("naq_queue_delayed", "Jobs that wait for their time.", lambda s: s.delayed),
     ("naq_queue_paused", "1 if no jobs are given to workers.", lambda s: s.paused),
+    ("naq_queue_workers", "Workers that take its jobs.", lambda s: s.workers),
     ("naq_dead_letters", "Dead letters that are kept.", lambda s: s.dead),
 )
 

@@ -1,8 +1,8 @@
-"""Arguments for people, from a payload that must not be executed.
+"""Arguments and results for people, from bytes that must not be executed.
 
-JSON is shown as it is. A pickle is a program for a small stack machine; :func:`shown` follows it
-without ever importing or calling anything: what it would import becomes a name, what it would call
-becomes the text of that call. If it cannot follow a pickle, it says so.
+JSON is shown as it is. A pickle is a program for a small stack machine; :func:`shown` and
+:func:`value_of` follow it without ever importing or calling anything: what it would import becomes
+a name, what it would call becomes the text of that call. If they cannot follow it, they say so.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["shown"]
+__all__ = ["shown", "value_of"]
 
 LIMIT = 4_000
 """The most characters that are shown."""
 DEPTH = 20
 STEPS = 20_000
 """The most steps of a pickle that are followed."""
+STEPS_OF_VALUE = 200_000
+"""The same for one value, which is not shown among others."""
 
 
 class _Named:
@@ -42,10 +44,49 @@ def shown(payload: bytes, encoding: str) -> str:
     if encoding == "json":
         return _cut(_json(payload))
     try:
-        found = _walk(payload)
+        found = _walk(payload, STEPS)
     except Exception:  # noqa: BLE001 - whatever somebody put there, it is only shown
-        return f"({len(payload)} bytes that cannot be shown without executing them)"
+        return _hidden(payload)
     return _cut(_call(found, by_value=encoding == "cloudpickle"))
+
+
+def value_of(payload: bytes, encoding: str) -> Any:
+    """Return a job's result: the value itself where it is plain, otherwise text that describes it.
+
+    Args:
+        payload: the value of a :class:`naq.jobs.job.JobRecord`.
+        encoding: of the payload.
+    """
+    try:
+        if encoding == "json":
+            return msgspec.json.decode(payload)
+        found = _walk(payload, STEPS_OF_VALUE)
+        return found if _Plain().all(found, 0) else _cut(_text(found))
+    except Exception:  # noqa: BLE001 - whatever somebody put there, it is only shown
+        return _hidden(payload)
+
+
+def _hidden(payload: bytes) -> str:
+    return f"({len(payload)} bytes that cannot be shown without executing them)"
+
+
+class _Plain:
+    """Tells values that are what they seem from descriptions; and trees from what never ends."""
+
+    def __init__(self) -> None:
+        self._left = STEPS_OF_VALUE
+
+    def all(self, value: Any, depth: int) -> bool:
+        """Whether a value and all in it is plain."""
+        self._left -= 1
+        if depth > DEPTH or self._left < 0 or isinstance(value, _Named):
+            return False
+        if isinstance(value, dict):
+            pairs = value.items()
+            return all(self.all(k, depth + 1) and self.all(v, depth + 1) for k, v in pairs)
+        if isinstance(value, list | tuple | set | frozenset):
+            return all(self.all(item, depth + 1) for item in value)
+        return True
 
 
 def _json(payload: bytes) -> str:
@@ -136,10 +177,10 @@ def _cut(text: str) -> str:
     return text if len(text) <= LIMIT else f"{text[:LIMIT]}… ({len(text)} characters)"
 
 
-def _walk(payload: bytes) -> Any:
+def _walk(payload: bytes, steps: int) -> Any:
     machine = _Machine()
     for step, (opcode, arg, _) in enumerate(pickletools.genops(payload)):
-        if step > STEPS:
+        if step > steps:
             raise ValueError
         if opcode.name == "STOP":
             return machine.stack.pop()

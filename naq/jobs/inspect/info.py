@@ -1,43 +1,24 @@
-"""Where a job is, how to stop and forget it, from the stream, the records and the workers.
-
-Nothing is stored about running jobs: the workers are asked. A job is, in this order: what its final
-record says; running, if a worker answers for it; queued or delayed, if its message is there;
-unknown.
-
-Handles (:class:`naq.Job`) ask through a :class:`Backend`. A handle may outlive the connection it
-was made with, or be used in another event loop: then it uses the one of that event loop.
-"""
+"""What is known of one job, and how to cancel and forget it."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from naq.base.names import Kind
-from naq.exceptions import JobExpiredError, JobNotFoundError, SerializationError
+from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs import presence
 from naq.jobs.codec import Codec
-from naq.jobs.job import UNKNOWN, Job, JobInfo, JobMessage, JobRecord, JobStatus, utc
+from naq.jobs.inspect.states import seen, state_of
+from naq.jobs.job import UNKNOWN, DeadLetter, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for
 from naq.jobs.results import Results
-from naq.jobs.shared import open_connection
-from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from naq.jobs.presence import Whereabouts
     from naq.nats.connection import Connection, Stored
 
-__all__ = ["Backend", "cancel_job", "forget_job", "job_info"]
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(JobMessage).decode
+__all__ = ["cancel_job", "forget_job", "job_info", "job_message"]
 
 
 async def job_info(connection: Connection, job_id: str, queue: str | None = None) -> JobInfo:
@@ -62,6 +43,36 @@ async def job_info(connection: Connection, job_id: str, queue: str | None = None
         if waiting is not None:
             return await _alive(connection, waiting, record, job_id)
     raise JobNotFoundError(f"there is no job {job_id}", job_id=job_id)
+
+
+async def job_message(
+    connection: Connection, job_id: str, letter: DeadLetter | None = None
+) -> JobMessage | None:
+    """Return what was queued, if it is still kept: in its queue, or in a dead letter.
+
+    Args:
+        connection: where to ask.
+        job_id: the job.
+        letter: its dead letter, if it was read already.
+
+    Raises:
+        NaqConnectionError: the server cannot be reached.
+    """
+    stored = await _message(connection, job_id, None)
+    if stored is not None:
+        return _decoded(connection, stored)
+    codec = Codec.from_settings(connection.settings)
+    try:
+        if letter is None:
+            names = connection.names
+            subject = names.dead_letter("*", job_id)
+            found = await connection.streams.first(names.results_stream, subject)
+            if found is None:
+                return None
+            letter = codec.open(DeadLetter, found.data, found.headers)
+        return codec.open(JobMessage, letter.body, letter.headers)
+    except SerializationError:
+        return None
 
 
 async def cancel_job(connection: Connection, job_id: str, queue: str | None = None) -> bool:
@@ -174,14 +185,20 @@ async def _alive(
 ) -> JobInfo:
     job, parts = _decoded(connection, stored), connection.names.parts(stored.subject)
     holder: Whereabouts | None = None
-    if await _may_run(connection, stored, record):
+    taken = parts.kind is Kind.JOB and await _taken(connection, stored, parts.queue)
+    paused = record is not None and record.retry_at is not None and time.time() < record.retry_at
+    if taken and not paused:  # else no worker has it, and asking would mean to wait in vain
         holder = await presence.where(connection, job_id)
+    running = holder is not None and holder.started_at is not None
+    attempts = record.attempts if record else 0
+    now = await connection.clock.now()
+    what = seen(stored, parts.kind, job, record, taken=taken, running=running, now=now)
     return JobInfo(
         id=job_id,
         queue=parts.queue,
         function=job.function if job else UNKNOWN,
-        status=await _status(connection, stored, job, record, holder),
-        attempts=holder.attempt if holder else record.attempts if record else 0,
+        status=state_of(what),
+        attempts=holder.attempt if holder and holder.attempt else attempts,
         worker=holder.worker if holder else None,
         enqueued_at=utc(job.enqueued_at) if job else stored.time,
         due_at=utc(_due(stored, job, record)),
@@ -191,6 +208,14 @@ async def _alive(
     )
 
 
+async def _taken(connection: Connection, stored: Stored, queue: str) -> bool:
+    """Whether the message of a job was handed to a worker, and is not settled."""
+    names = connection.names
+    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(queue))
+    # Everything after the last one that was delivered has never been given to anyone.
+    return info.num_ack_pending > 0 and stored.seq <= info.delivered.stream_seq
+
+
 def _due(stored: Stored, job: JobMessage | None, record: JobRecord | None) -> float | None:
     waits_until = scheduled_for(stored.headers)
     if waits_until is not None:
@@ -198,39 +223,6 @@ def _due(stored: Stored, job: JobMessage | None, record: JobRecord | None) -> fl
     if record is not None and record.retry_at is not None:
         return record.retry_at
     return job.due_at if job else None
-
-
-async def _status(
-    connection: Connection,
-    stored: Stored,
-    job: JobMessage | None,
-    record: JobRecord | None,
-    holder: Whereabouts | None,
-) -> JobStatus:
-    if holder is not None:
-        return JobStatus.RUNNING
-    if record is not None and record.status is JobStatus.RETRYING:
-        return JobStatus.RETRYING
-    if connection.names.parts(stored.subject).kind is Kind.DELAYED:
-        return JobStatus.SCHEDULED
-    expiry = job.expiry(stored.time.timestamp()) if job is not None else None
-    never_started = record is None or record.attempts == 0
-    if expiry is not None and never_started and await connection.clock.now() > expiry:
-        return JobStatus.EXPIRED
-    return JobStatus.PENDING
-
-
-async def _may_run(connection: Connection, stored: Stored, record: JobRecord | None) -> bool:
-    """Whether a worker may hold the job; if not, there is no need to ask and wait."""
-    names = connection.names
-    parts = names.parts(stored.subject)
-    if parts.kind is Kind.DELAYED:
-        return False
-    if record is not None and record.retry_at is not None and time.time() < record.retry_at:
-        return False
-    info = await connection.streams.consumer_info(names.jobs_stream, names.consumer(parts.queue))
-    # Everything after the last one that was delivered has never been given to anyone.
-    return info.num_ack_pending > 0 and stored.seq <= info.delivered.stream_seq
 
 
 def _ended(record: JobRecord) -> JobInfo:
@@ -247,86 +239,3 @@ def _ended(record: JobRecord) -> JobInfo:
         error=record.error,
         record=record,
     )
-
-
-LOOK_AGAIN = 5.0
-"""Seconds until a job is looked at again that might have expired by now."""
-EXPIRY_SLACK = 0.5
-"""Seconds after a job's expiry before it is looked at: the clocks of two machines differ."""
-
-
-class Backend:
-    """What a :class:`Job` asks through: the connection it was made with, or that of the loop."""
-
-    def __init__(
-        self,
-        connection: Connection | None,
-        *,
-        settings: Settings | None = None,
-        nats_url: str | None = None,
-    ) -> None:
-        """Ask through a connection, or where ``settings`` and ``nats_url`` say."""
-        self._connection = connection
-        self._settings = connection.settings if connection else settings
-        self.nats_url = connection.given_url if connection else nats_url
-
-    @classmethod
-    def elsewhere(cls, nats_url: str | None, prefix: str) -> Backend:
-        """Return one for another process, which asks where :attr:`place` says."""
-        settings = replace(Settings.from_env(), prefix=prefix)
-        return cls(None, settings=settings, nats_url=nats_url)
-
-    @property
-    def place(self) -> tuple[str | None, str]:
-        """What another process needs to know to ask the same server for the same."""
-        return self.nats_url, (self._settings or Settings.from_env()).prefix
-
-    def pickled(self, job: Job) -> tuple[Callable[..., Job], tuple[Any, ...]]:
-        """Return what makes a handle again in another process; nothing is asked for that."""
-        # Bytes and plain values, which every release can read.
-        return _restored, (_encode(job.message), self.place, job.duplicate)
-
-    @asynccontextmanager
-    async def here(self) -> AsyncIterator[Connection]:
-        """Yield a connection that can be used in this event loop."""
-        if self._connection is not None and self._connection.usable():
-            yield self._connection
-            return
-        prefix = self.place[1]
-        async with open_connection(self.nats_url, settings=self._settings, prefix=prefix) as found:
-            yield found
-
-    async def result(self, job: Job, timeout: float | None) -> Any:
-        """Wait for a job's end; see :meth:`naq.Job.result`."""
-        async with self.here() as connection:
-            results = Results(connection)
-            expires_at = job.message.expires_at
-            if expires_at is None:
-                return results.value(await results.wait(job.id, timeout))
-            # Perhaps no worker is there to record that it expired, so it is looked at by then. By
-            # this clock, which may be wrong: if it has not expired yet, it is looked at again.
-            until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
-            while timeout is None or until < timeout:
-                with contextlib.suppress(TimeoutError):
-                    return results.value(await results.wait(job.id, until))
-                if (await job_info(connection, job.id, job.queue)).status is JobStatus.EXPIRED:
-                    raise JobExpiredError(
-                        f"job {job.id} was not started before it expired", job_id=job.id
-                    )
-                timeout = None if timeout is None else timeout - until
-                until = max(LOOK_AGAIN, until)
-            return results.value(await results.wait(job.id, timeout))
-
-    async def info(self, job: Job) -> JobInfo:
-        """Return what is known of a job."""
-        async with self.here() as connection:
-            return await job_info(connection, job.id, job.queue)
-
-    async def cancel(self, job: Job) -> bool:
-        """Cancel a job; see :meth:`naq.Job.cancel`."""
-        async with self.here() as connection:
-            return await cancel_job(connection, job.id, job.queue)
-
-
-def _restored(message: bytes, place: tuple[str | None, str], duplicate: bool) -> Job:
-    return Job(_decode(message), Backend.elsewhere(*place), duplicate)

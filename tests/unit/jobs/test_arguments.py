@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.dashboard.data.arguments import LIMIT, shown
+from naq.jobs.inspect.arguments import LIMIT, shown
 
 
 @dataclasses.dataclass
