@@ -34,6 +34,9 @@ __all__ = ["Conclusions"]
 
 log = logging.getLogger("naq.worker")
 
+DEAF_TIMEOUT = 2.0
+"""Seconds the function of a job that is stopped gets to end."""
+
 _COUNTED = {JobStatus.COMPLETED: DONE, JobStatus.FAILED: FAILED, JobStatus.RETRYING: RETRIED}
 
 
@@ -77,6 +80,8 @@ class Conclusions:
 
     def complete(self, held: Held, running: Running, outcome: Outcome) -> None:
         """Conclude a job that has run, whatever came of it."""
+        if held.concluded:
+            return  # too late: see interrupt
         held.concluded = True
         if outcome.failure is not None or held.delivery.delivered > 1:
             self._conclude_soon(held, partial(self._settle, held, running, outcome))
@@ -137,6 +142,8 @@ class Conclusions:
 
     async def interrupted(self, held: Held) -> None:
         """:meth:`hand_back` a job whose function was stopped, and wait for it."""
+        if held.concluded:
+            return  # it was handed back while its function ignored that it was stopped
         await self._conclude(held, partial(self._hand_back, held))
 
     async def _hand_back(self, held: Held, *, put_off: bool = False) -> JobStatus:
@@ -222,12 +229,23 @@ class Conclusions:
             tasks.cancel_scope.cancel()
 
     async def interrupt(self) -> None:
-        """Stop what still runs; each job hands itself back. Returns when all have."""
+        """Stop what still runs; each job hands itself back. Returns when all have.
+
+        A function may ignore for ever that it was stopped. Its job is handed back without it.
+        """
         unfinished = [held for held in self.held.values() if not held.concluded]
         if unfinished:
             log.warning("handing back %d unfinished jobs", len(unfinished))
         for held in unfinished:
             held.interrupt()
+        with anyio.move_on_after(DEAF_TIMEOUT):
+            await self.until_quiet()
+        for held in list(self.held.values()):
+            if not held.concluded:
+                with about(held):
+                    log.warning("job %s ignores that it is stopped: handed back as it is", held.id)
+                held.concluded = True
+                self.hand_back(held)
         await self.until_quiet()
 
     def abandon(self) -> None:

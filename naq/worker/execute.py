@@ -1,7 +1,7 @@
 """Run one job and say how it went: :func:`execute` turns a message into an :class:`Outcome`.
 
-This is the one place where user code is isolated: whatever it raises becomes an outcome. Only the
-worker's own cancellation passes through. It knows no NATS.
+This is the one place where user code is isolated: whatever leaves it becomes an outcome, unless naq
+itself has stopped the job. It knows no NATS.
 
 A sync function runs in a thread, which nothing can stop. When its job times out or is cancelled,
 the outcome does not wait for it, but the thread goes on and keeps the worker's slot until it ends
@@ -10,10 +10,10 @@ the outcome does not wait for it, but the thread goes on and keeps the worker's 
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 import traceback
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +75,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def failure_of(exc: BaseException) -> Failure:
     """Describe an exception: qualified type, text, and the traceback without naq's own frames.
 
-    All of it is plain text, whatever the exception's own methods make of it.
+    All of it is plain text, whatever the exception's own methods raise or make of it.
     """
     cls = type(exc)
     return Failure(
-        plain(f"{cls.__module__}.{cls.__qualname__}"),
+        plain(_qualified(cls, ".")),
         plain(_text(exc))[:MAX_MESSAGE],
         plain(_trace(exc))[-MAX_TRACEBACK:],
     )
@@ -96,29 +96,48 @@ def _own_frames(exc: BaseException) -> TracebackType | None:
 def _text(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error
-        return f"<{type(exc).__qualname__} whose text cannot be shown>"
+    except BaseException:  # noqa: BLE001, ASYNC103 - a broken one must not hide the error
+        return f"<{_qualified(type(exc), '.')} whose text cannot be shown>"  # noqa: ASYNC104
+
+
+def _qualified(cls: type, separator: str) -> str:
+    try:
+        return f"{cls.__module__}{separator}{cls.__qualname__}"
+    except BaseException:  # noqa: BLE001, ASYNC103 - a metaclass may refuse
+        return f"?{separator}{type.__getattribute__(cls, '__name__')}"  # noqa: ASYNC104
 
 
 def _trace(exc: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(exc), exc, _own_frames(exc)))
-    except Exception:  # noqa: BLE001 - so must not a broken cause, or source that cannot be read
-        return ""
+    except BaseException:  # noqa: BLE001, ASYNC103 - nor a broken cause, or source that is gone
+        return ""  # noqa: ASYNC104
 
 
 def _names(cls: type[BaseException]) -> tuple[str, ...]:
-    return tuple(f"{base.__module__}:{base.__qualname__}" for base in cls.__mro__[:-1])
+    return tuple(_qualified(base, ":") for base in type.mro(cls)[:-1])
 
 
-async def execute(job: JobMessage, attempt: int, *, codec: Codec, threads: Threads) -> Outcome:
-    """Run ``job`` and return how it went. Only cancellation from outside is raised.
+async def execute(
+    job: JobMessage,
+    attempt: int,
+    *,
+    codec: Codec,
+    threads: Threads,
+    scope: anyio.CancelScope | None = None,
+) -> Outcome | None:
+    """Run ``job`` and return how it went; None if it was stopped through ``scope``.
+
+    Whatever leaves the job's code is its outcome, be it no ``Exception``, an exit or a
+    cancellation, unless naq itself has cancelled it. That is known from naq's own scopes: what the
+    exception is, and what the event loop counts, says nothing of who wanted it.
 
     Args:
         job: what was queued.
         attempt: for :func:`current_job`, from 1.
         codec: what this process may decode.
         threads: where sync functions run.
+        scope: naq's own around it; None: nobody will stop it.
     """
     started = time.time()
     token = running.set(
@@ -132,26 +151,56 @@ async def execute(job: JobMessage, attempt: int, *, codec: Codec, threads: Threa
     )
     try:
         if job.timeout is None:
-            value = await _call(job, codec, threads)
+            ended, timed_out = await _attempt(job, started, codec, threads), False
         else:
-            with anyio.move_on_after(job.timeout) as scope:
-                value = await _call(job, codec, threads)
-            if scope.cancelled_caught:
-                return _timed_out(job, started)
-        data, encoding = codec.encode_value(value)
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a job's error is its outcome
-        return Outcome(
-            failure=failure_of(exc),
-            raised=_names(type(exc)),
-            # What cannot be decoded or encoded now will not be the next time.
-            retryable=not isinstance(exc, SerializationError),
-            error=exc,
-            started_at=started,
-            finished_at=time.time(),
-        )
+            ended = None
+            # Nothing is raised inside: what comes out at the end is about a scope that the job has
+            # left open. It is no failure; the slot looks after it.
+            with suppress(RuntimeError), anyio.move_on_after(job.timeout) as limit:
+                ended = await _attempt(job, started, codec, threads)
+            timed_out = limit.cancel_called
     finally:
         running.reset(token)
+    assert ended is not None
+    if isinstance(ended, Outcome):
+        return ended
+    if scope is not None and scope.cancel_called:
+        return None
+    if timed_out:
+        return _timed_out(job, started)
+    return _failed(ended, started)
+
+
+async def _attempt(
+    job: JobMessage, started: float, codec: Codec, threads: Threads
+) -> Outcome | BaseException:
+    """Call the job's function; return the outcome, or the cancellation that came out of it."""
+    try:
+        value = await _call(job, codec, threads)
+        data, encoding = codec.encode_value(value)
+    except BaseException as exc:  # noqa: BLE001, ASYNC103 - a job's error is its outcome
+        return exc if _is_cancellation(exc) else _failed(exc, started)  # noqa: ASYNC104
     return Outcome(value=data, encoding=encoding, started_at=started, finished_at=time.time())
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    """Whether an exception is a cancellation, whoever wanted it, or a group of nothing else."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_cancellation, exc.exceptions))
+    return isinstance(exc, anyio.get_cancelled_exc_class())
+
+
+def _failed(exc: BaseException, started: float) -> Outcome:
+    failure = failure_of(exc)
+    return Outcome(
+        failure=failure,
+        raised=_names(type(exc)),
+        # What cannot be decoded or encoded now will not be the next time.
+        retryable=not isinstance(exc, SerializationError),
+        error=exc if failure.traceback else None,  # what cannot be shown, the log cannot show
+        started_at=started,
+        finished_at=time.time(),
+    )
 
 
 def _timed_out(job: JobMessage, started: float) -> Outcome:
@@ -168,20 +217,12 @@ def _timed_out(job: JobMessage, started: float) -> Outcome:
 async def _call(job: JobMessage, codec: Codec, threads: Threads) -> Any:
     function, args, kwargs = codec.decode_call(job)
     function = unwrapped(function)
-    if not _is_async(function):
-        value = await threads.run(partial(function, *args, **kwargs))
-        if not inspect.isawaitable(value):
-            return value
-        awaitable = value  # a partial or wrapper around an async function
-    else:
-        awaitable = function(*args, **kwargs)
-    try:
-        return await awaitable
-    except asyncio.CancelledError as exc:
-        if _cancelled_from_outside():
-            raise
-        # Nobody cancelled us: the function raised the exception like any other.
-        raise RuntimeError("the job raised asyncio.CancelledError") from exc  # noqa: ASYNC104
+    if _is_async(function):
+        return await function(*args, **kwargs)
+    value = await threads.run(partial(function, *args, **kwargs))
+    if inspect.isawaitable(value):
+        return await value  # a partial or wrapper around an async function
+    return value
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -189,12 +230,6 @@ def _is_async(function: Callable[..., Any]) -> bool:
     if code is not None:
         return bool(code.co_flags & inspect.CO_COROUTINE)  # what iscoroutinefunction asks, at once
     return inspect.iscoroutinefunction(function)
-
-
-def _cancelled_from_outside() -> bool:
-    """Whether somebody cancelled this task, or the function only raised the exception."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 class Threads:
@@ -231,16 +266,16 @@ class Threads:
             if not call.ended.is_set():
                 call.left = True
                 self._left()
-        if call.error is not None:
-            raise call.error
-        return call.value
+        if call.error is None:
+            return call.value
+        if isinstance(call.error, StopIteration):  # which cannot leave a coroutine
+            raise RuntimeError("the function raised StopIteration") from call.error  # noqa: TRY004
+        raise call.error
 
     async def _serve(self, call: _ThreadCall) -> None:
         try:
-            call.value = await anyio.to_thread.run_sync(
-                call.function, limiter=self._limiter, abandon_on_cancel=True
-            )
-        except (Exception, SystemExit) as exc:  # noqa: BLE001 - raised in the job's own task
+            await anyio.to_thread.run_sync(call, limiter=self._limiter, abandon_on_cancel=True)
+        except Exception as exc:  # noqa: BLE001 - the job's error: there was no thread for it
             call.error = exc
         call.ended.set()
         if call.left:
@@ -248,6 +283,12 @@ class Threads:
 
 
 class _ThreadCall:
+    """Call a function in a thread and keep what comes out of it.
+
+    Nothing is raised there. A cancellation or an exit of the function's would be taken for one of
+    those who wait for the thread.
+    """
+
     __slots__ = ("ended", "error", "function", "left", "value")
 
     def __init__(self, function: Callable[[], Any]) -> None:
@@ -256,3 +297,9 @@ class _ThreadCall:
         self.value: Any = None
         self.error: BaseException | None = None
         self.left = False
+
+    def __call__(self) -> None:
+        try:
+            self.value = self.function()
+        except BaseException as exc:  # noqa: BLE001, ASYNC103 - raised in the job's own task
+            self.error = exc

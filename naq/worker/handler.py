@@ -209,46 +209,55 @@ class Handler:
 
     # ---------------------------------------------------------------- running
 
-    async def run(self, held: Held) -> None:
-        """Run one job in a slot; cancelled through its scope."""
+    async def run(self, held: Held) -> bool:
+        """Run one job in a slot; False if it was stopped through its scope."""
         try:
-            await self._run(held)
+            return await self._run(held)
         finally:
             if self._suspects.current is held:
                 self._suspects.left(held)
 
-    async def _run(self, held: Held) -> None:
+    async def _run(self, held: Held) -> bool:
         try:
             admitted = await self._admit(held)
             if admitted is None:
                 self._conclusions.hand_back(held)
-                return
+                return True
             if not isinstance(admitted, Running):
                 await self._turn_away(held, admitted)
-                return
+                return True
             run = admitted.run
             if run.care and not self._suspects.may_start(held, run.care, run.put_offs):
-                return
+                return True
             held.running = running = admitted
             job, attempt = running.job, running.run.attempt
             if self._tracing is not None:
                 running.span = self._tracing.attempt(job, attempt, held.headers)
             if running.span is None:
-                outcome = await execute(job, attempt, codec=self._codec, threads=self._threads)
+                outcome = await execute(
+                    job, attempt, codec=self._codec, threads=self._threads, scope=held.scope
+                )
             else:
-                outcome = await self._execute_traced(running.span, job, attempt)
+                outcome = await self._execute_traced(held, running.span, job, attempt)
         except Exception as exc:  # noqa: BLE001 - one job is isolated
             self._conclusions.give_up(held, exc)
-            return
+            return True
+        if outcome is None:
+            return False
         self.processed += 1
         took = outcome.finished_at - outcome.started_at
         self._usual_duration += (took - self._usual_duration) * 0.1
         self._conclusions.complete(held, running, outcome)
+        return True
 
-    async def _execute_traced(self, span: AttemptSpan, job: JobMessage, attempt: int) -> Outcome:
+    async def _execute_traced(
+        self, held: Held, span: AttemptSpan, job: JobMessage, attempt: int
+    ) -> Outcome | None:
         with span:
-            outcome = await execute(job, attempt, codec=self._codec, threads=self._threads)
-            span.failure = outcome.failure
+            outcome = await execute(
+                job, attempt, codec=self._codec, threads=self._threads, scope=held.scope
+            )
+            span.failure = None if outcome is None else outcome.failure
         return outcome
 
     async def _admit(self, held: Held) -> Running | Skip | Bury | None:

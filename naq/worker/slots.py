@@ -5,8 +5,9 @@ job when it is done with one. What makes jobs independent of each other is kept:
 
 * **Cancelling a job** cancels its runner's scope. The runner ends with the job and another takes
   its place.
-* **Context variables** a job leaves changed would be seen by the next job. A runner whose context
-  is not as it was before the job is replaced as well; its successor has a clean one.
+* **What a job leaves in its task** would be met by the next job: changed context variables, a scope
+  it has not closed, a cancellation of its own that is still to come or to be taken back. A runner
+  that is not as it was before the job (:class:`_Footing`) is replaced as well.
 * **A thread that outlives its job** (a sync function cannot be stopped) keeps the slot: no runner
   takes its place until it returns.
 
@@ -20,11 +21,16 @@ One job may be given precedence: it starts before the others, beside them or wit
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
+
+from naq.nats.seam import on_trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +38,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 __all__ = ["Slots"]
+
+FAR = 1e9
+"""Seconds to a deadline that never comes: it tells a slot's own scope from any other."""
 
 
 class _Work(Protocol):
@@ -49,7 +58,7 @@ class Slots(Generic[W]):
         tasks: TaskGroup,
         limit: int,
         *,
-        run: Callable[[W], Awaitable[None]],
+        run: Callable[[W], Awaitable[bool]],
         interrupted: Callable[[W], Awaitable[None]],
         freed: Callable[[], None],
         prepare: Callable[[], None],
@@ -59,8 +68,9 @@ class Slots(Generic[W]):
         Args:
             tasks: where runners live; cancelling it ends them.
             limit: how many jobs run at the same time.
-            run: runs one job; may be cancelled; raises nothing else.
-            interrupted: called for a job whose ``run`` was cancelled through its scope.
+            run: runs one job, and returns False if it was stopped through its scope; raises
+                nothing else than that cancellation.
+            interrupted: called for a job that was stopped.
             freed: called when a slot has come free.
             prepare: called once in each runner, to set the context variables jobs shall see.
         """
@@ -162,32 +172,57 @@ class Slots(Generic[W]):
 
     async def _runner(self) -> None:
         """Be one slot, until a job leaves it unfit for the next."""
-        work: W | None = None
+        stopped: W | None = None
+        problem: Exception | None = None
         self._woken -= 1
-        with anyio.CancelScope() as scope:
-            self._prepare()
-            clean = copy_context()
-            while not scope.cancel_called and copy_context() == clean:
-                work = await self._next()
-                work.scope = scope
-                # A worker that is cancelled stops its jobs itself, and hands them back.
-                scope.shield = True
-                self.busy += 1
-                if self.waiting:
-                    self._wake()
-                try:
-                    await self._run(work)
-                finally:
-                    self.busy -= 1
-                    work.scope = None  # cancelling this job must not hit the next one
-                work = None
-                scope.shield = False  # not on the way out: an interrupted job is still to be told
-                self._freed()
+        scope = anyio.CancelScope(deadline=anyio.current_time() + FAR)
+        # Trio complains here of scopes that a job has left open: that is not our error.
+        with suppress(RuntimeError), scope:
+            try:
+                stopped = await self._run_jobs(scope)
+                _close_scopes(scope)
+            except Exception as exc:  # noqa: BLE001 - raised below
+                problem = exc
+        await _clear_task()
         self._count -= 1
+        if problem is not None:
+            raise problem
         self._wake()
-        if work is not None:
-            await self._interrupted(work)
+        if stopped is not None:
+            await self._interrupted(stopped)
             self._freed()
+
+    async def _run_jobs(self, scope: anyio.CancelScope) -> W | None:
+        """Run one job after another; return the one that was stopped, None if a slot wore out."""
+        self._prepare()
+        footing = _Footing(scope)
+        while True:
+            work = await self._next()
+            # A worker that is cancelled stops its jobs itself, and hands them back.
+            scope.shield = True
+            if not await self._run_one(work, scope):
+                return work
+            if not footing.is_firm():
+                return None
+            scope.shield = False
+
+    async def _run_one(self, work: W, scope: anyio.CancelScope) -> bool:
+        work.scope = scope
+        self.busy += 1
+        if self.waiting:
+            self._wake()
+        try:
+            if not await self._run(work):
+                return False
+        except anyio.get_cancelled_exc_class():
+            if scope.cancel_called:
+                return False  # noqa: ASYNC104
+            raise
+        finally:
+            self.busy -= 1
+            work.scope = None  # cancelling this job must not hit the next one
+        self._freed()
+        return True
 
     async def _next(self) -> W:
         while not self._ready():
@@ -199,3 +234,57 @@ class Slots(Generic[W]):
             work, self._first = self._first, None
             return work
         return self.waiting.popleft()
+
+
+class _Footing:
+    """What every job shall find in the task of its slot."""
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        """Remember how it is now, in ``scope``: shielded later, and with a deadline of its own."""
+        self._deadline = scope.deadline
+        self._context = copy_context()
+        self._task = _asyncio_task()
+
+    def is_firm(self) -> bool:
+        """Whether it is as it was: no cancellation is under way, no scope left open."""
+        return (
+            not _is_cancelled(self._task)
+            and anyio.current_effective_deadline() == self._deadline
+            and copy_context() == self._context
+        )
+
+
+def _asyncio_task() -> asyncio.Task[object] | None:
+    return None if on_trio() else asyncio.current_task()
+
+
+def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
+    # Until Python 3.13 a cancellation that was taken back is raised all the same.
+    return task is not None and bool(task.cancelling() or getattr(task, "_must_cancel", False))
+
+
+def _close_scopes(scope: anyio.CancelScope) -> None:
+    """Close the scopes a job has left open inside of ``scope``.
+
+    Trio does that by itself. AnyIO on asyncio does not, and would fail at the end of every scope
+    around them, those of its own task groups included. It has no public name for them.
+    """
+    task = _asyncio_task()
+    if task is None:
+        return
+    from anyio._backends import _asyncio  # noqa: PLC0415
+
+    state = _asyncio._task_states[task]  # noqa: SLF001
+    while state.cancel_scope is not None and state.cancel_scope is not scope:
+        state.cancel_scope.__exit__(None, None, None)
+
+
+async def _clear_task() -> None:
+    """Take back cancellations of the job's: a task that ends by one takes its group along."""
+    task = _asyncio_task()
+    if task is None or not _is_cancelled(task):
+        return
+    with suppress(asyncio.CancelledError):
+        await anyio.lowlevel.checkpoint()  # what is still to come is raised here
+    while task.cancelling():
+        task.uncancel()
