@@ -4,11 +4,14 @@
 * ``intake`` — how jobs come: standing requests, planned by demand
 * ``handler`` — one job from its delivery until its function has returned
 * ``slots`` — a few long-lived tasks that run one job after another
+* ``suspects`` — jobs whose workers died, kept apart: one at a time, or alone
 * ``execute`` — one job becomes an outcome; the only place that calls user code
 * ``conclude`` — the end of a job: settled, counted, logged and let go of
 * ``settle`` — an outcome becomes stores and one settlement; their order is the delivery guarantee
 * ``decide`` — what a delivery and a failure lead to; pure
-* ``deaths``: what the deaths of its workers say about a job; pure.
+* ``deaths`` — what the deaths of its workers say about a job; pure
+* ``leases`` — which jobs are certainly still this worker's; pure
+* ``leases``: which jobs are certainly still ours; pure.
 * ``held`` — a job in a worker's hands, and which job a log record is about
 * ``monitor`` — ``/healthz``, ``/readyz`` and ``/metrics`` of a worker or scheduler
 """

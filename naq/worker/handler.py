@@ -212,24 +212,10 @@ class Handler:
     async def run(self, held: Held) -> bool:
         """Run one job in a slot; False if it was stopped through its scope."""
         try:
-            return await self._run(held)
-        finally:
-            if self._suspects.current is held:
-                self._suspects.left(held)
-
-    async def _run(self, held: Held) -> bool:
-        try:
-            admitted = await self._admit(held)
-            if admitted is None:
-                self._conclusions.hand_back(held)
+            running = await self._admit(held)
+            if running is None:
                 return True
-            if not isinstance(admitted, Running):
-                await self._turn_away(held, admitted)
-                return True
-            run = admitted.run
-            if run.care and not self._suspects.may_start(held, run.care, run.put_offs):
-                return True
-            held.running = running = admitted
+            held.running = running
             job, attempt = running.job, running.run.attempt
             if self._tracing is not None:
                 running.span = self._tracing.attempt(job, attempt, held.headers)
@@ -242,6 +228,9 @@ class Handler:
         except Exception as exc:  # noqa: BLE001 - one job is isolated
             self._conclusions.give_up(held, exc)
             return True
+        finally:
+            if self._suspects.current is held:
+                self._suspects.left(held)
         if outcome is None:
             return False
         self.processed += 1
@@ -260,8 +249,20 @@ class Handler:
             span.failure = None if outcome is None else outcome.failure
         return outcome
 
-    async def _admit(self, held: Held) -> Running | Skip | Bury | None:
-        """Decide whether to run a job; None to hand it back."""
+    async def _admit(self, held: Held) -> Running | None:
+        """Decide whether to run a job now; if not, see to what becomes of it."""
+        decision = await self._decide(held)
+        if decision is None:
+            self._conclusions.hand_back(held)
+        elif not isinstance(decision, Run):
+            await self._turn_away(held, decision)
+        elif not decision.care or self._suspects.may_start(held, decision):
+            assert held.job is not None
+            return Running(held.job, decision, time.time())
+        return None
+
+    async def _decide(self, held: Held) -> Run | Skip | Bury | None:
+        """Decide whether a job is to run; None to hand it back."""
         try:
             held.job = job = self._decoded(held)
         except SerializationError as exc:
@@ -275,11 +276,10 @@ class Handler:
             return None
         delivery = held.first or held.delivery
         decision = on_delivery(held.record, delivery, crash_limit=self._crash_limit)
-        if not isinstance(decision, Run):
-            return decision
-        if job.expires_at is not None and decision.attempt == 1 and await self._expired(held, job):
+        first = isinstance(decision, Run) and decision.attempt == 1
+        if first and job.expires_at is not None and await self._expired(held, job):
             return Skip(JobStatus.EXPIRED)
-        return Running(job, decision, time.time())
+        return decision
 
     async def _expired(self, held: Held, job: JobMessage) -> bool:
         """Whether a job is too late, by the clock of the server that stored it."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from naq.worker.decide import Run
     from naq.worker.held import Held
     from naq.worker.slots import Slots
 
@@ -71,28 +72,24 @@ class Suspects:
         self._put_off = put_off
         self._cleared = cleared
         self._patience = patience
-        self._current: _Turn | None = None
+        self.current: Held | None = None
+        """The suspect whose turn it is."""
+        self._turn: _Turn | None = None
         self._waiting: list[_Turn] = []
 
-    @property
-    def current(self) -> Held | None:
-        """The suspect whose turn it is."""
-        return None if self._current is None else self._current.held
-
-    def may_start(self, held: Held, care: Care, put_offs: int) -> bool:
+    def may_start(self, held: Held, run: Run) -> bool:
         """Whether a suspect may run now; if not, it waits here, and is submitted to a slot then.
 
         Args:
             held: a job whose slot asks.
-            care: how it is to be run.
-            put_offs: how often in a row it was put off.
+            run: how it is to be run.
         """
         if self.current is held:
             return True
         if len(self._waiting) >= self._limit:
             self._put_off(held)
             return False
-        turn = _Turn(held, care, patient=put_offs >= PUT_OFF_LIMIT)
+        turn = _Turn(held, run.care, patient=run.put_offs >= PUT_OFF_LIMIT)
         self._waiting.append(turn)
         if not turn.patient:
             self._tasks.start_soon(self._lose_patience, turn, name=f"naq suspect {held.id}")
@@ -106,27 +103,28 @@ class Suspects:
 
     def _pass_on(self) -> None:
         """Give the turn to the next."""
-        if self._current is not None:
-            self._current.come.set()
-        self._current = None
+        if self._turn is not None:
+            self._turn.come.set()
+        self._turn = self.current = None
         self._slots.reopen()
         self._next()
 
     def drain(self) -> list[Held]:
         """Return those that have not started, and forget them."""
         turns, self._waiting = self._waiting, []
-        current = self._current
-        if current is not None and self._slots.withdraw(current.held):
-            turns.insert(0, current)
+        turn = self._turn
+        if turn is not None and self._slots.withdraw(turn.held):
+            turns.insert(0, turn)
             self._pass_on()
         for turn in turns:
             turn.come.set()
         return [turn.held for turn in turns]
 
     def _next(self) -> None:
-        if self._current is not None or not self._waiting:
+        if self._turn is not None or not self._waiting:
             return
-        self._current = turn = self._waiting.pop(0)
+        self._turn = turn = self._waiting.pop(0)
+        self.current = turn.held
         if turn.care is Care.ALONE:
             # A thread whose job has timed out may never return: the patient do not wait for it.
             self._slots.submit_first(turn.held, alone=True, beside_threads=turn.patient)
