@@ -99,12 +99,18 @@ _WHERE = {
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
 
+_HANDLES = {
+    "_restored_job": "naq.jobs.inspect.backend",
+    "_restored_schedule": "naq.schedules.manage",
+}
+"""What pickles of handles name: not public, and here for ever, wherever it is defined."""
+
 __all__ = sorted([*_HOME, "__version__"])  # noqa: PLE0605 - a list, made from the table above
 
 
 def __getattr__(name: str) -> object:
     try:
-        module = _HOME[name]
+        module = _HOME.get(name) or _HANDLES[name]
     except KeyError:
         raise AttributeError(f"module 'naq' has no attribute {name!r}") from None
     value: object = getattr(import_module(module), name)

@@ -61,18 +61,19 @@ def reference(function: Callable[..., Any]) -> str | None:
     Asked anew each time, which costs less than a microsecond: what is kept would keep the function,
     and be wrong once another stands under that name.
     """
-    if isinstance(function, MethodType) and isinstance(function.__self__, type):
-        return _class_method(function, function.__self__)
     module = getattr(function, "__module__", None)
     qualname = getattr(function, "__qualname__", None)
     if not module or not qualname or module == "__main__" or "<" in qualname:
         return None
+    if isinstance(function, MethodType) and isinstance(function.__self__, type):
+        return _class_method(function, function.__self__)
     try:
         found = text.attribute(sys.modules[module], qualname)
     except (KeyError, AttributeError):
         return None
     # A task stands under the name of its function; another decorator is part of what is run.
-    return f"{module}:{qualname}" if unwrapped(found) is unwrapped(function) else None
+    same = found is function or unwrapped(found) is unwrapped(function)
+    return f"{module}:{qualname}" if same else None
 
 
 def _class_method(method: MethodType, cls: type) -> str | None:

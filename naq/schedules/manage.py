@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from naq.base.public import public
 from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
 from naq.jobs import calls
 from naq.jobs.calls import Call
@@ -25,7 +26,7 @@ from naq.schedules.options import acted, new_record
 from naq.schedules.schedule import LIVE, Schedule, ScheduleRecord, ScheduleStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from naq.nats.connection import Connection, Stored
     from naq.schedules.timing import Timing
@@ -84,7 +85,7 @@ class Schedules:
 
     def handle(self, record: ScheduleRecord) -> Schedule:
         """Return a handle to a schedule."""
-        return Schedule(record, backend=_ScheduleBackend(self._connection))
+        return Schedule(record, backend=_ScheduleBackend(Backend(self._connection)))
 
     async def make(self, wanted: ScheduleRecord) -> ScheduleRecord:
         """Make a schedule, or change the one with that id; return it as it is then.
@@ -290,14 +291,30 @@ def _same_times(mine: Timing, theirs: Timing) -> bool:
 class _ScheduleBackend:
     """What a :class:`Schedule` asks: over the connection it was made with, or else a new one."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._backend = Backend(connection)
-        self.nats_url = self._backend.nats_url
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.nats_url = backend.nats_url
+
+    def pickled(self, schedule: Schedule) -> tuple[Callable[..., Schedule], tuple[Any, ...]]:
+        """Return what makes a handle again in another process; nothing is asked for that."""
+        return _restored_schedule, (_encode(schedule.record), self._backend.place)
 
     async def control(self, schedule_id: str, action: str, **changes: Any) -> ScheduleRecord:
+        """Do something to a schedule; return what it is then."""
         async with self._backend.here() as connection:
             return await Schedules(connection).control(schedule_id, action, **changes)
 
     async def run_now(self, schedule_id: str) -> Job:
+        """Queue a run."""
         async with self._backend.here() as connection:
             return await Schedules(connection).run_now(schedule_id)
+
+
+@public
+def _restored_schedule(record: bytes, place: tuple[str | None, str]) -> Schedule:
+    """Make a handle of what was pickled, in whichever release."""
+    return Schedule(_decode(record), backend=_ScheduleBackend(Backend.elsewhere(*place)))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ScheduleRecord).decode

@@ -20,6 +20,8 @@ from naq.jobs.sync import synced
 from naq.schedules.timing import Timing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from naq.jobs.job import Job
 
 __all__ = [
@@ -177,6 +179,9 @@ class ScheduleBackend(Protocol):
     nats_url: str | None
     """The url the connection was opened with; None: it was found."""
 
+    def pickled(self, schedule: Schedule) -> tuple[Callable[..., Schedule], tuple[Any, ...]]:
+        """Return what makes the handle again in another process, as ``__reduce__`` does."""
+
     async def control(self, schedule_id: str, action: str, **changes: Any) -> ScheduleRecord:
         """Do something to it and return what it is then."""
 
@@ -201,6 +206,9 @@ class Schedule:
     def __init__(self, record: ScheduleRecord, *, backend: ScheduleBackend) -> None:
         self.record = record
         self._backend = backend
+
+    def __reduce__(self) -> tuple[Callable[..., Schedule], tuple[Any, ...]]:
+        return self._backend.pickled(self)
 
     def __repr__(self) -> str:
         when = self.record.cron or f"every {self.record.interval:g} s"

@@ -77,7 +77,7 @@ def _plain(policy: Policy) -> tuple[str | None, Mapping[str, Any]]:
     try:
         options = normalize({**policy.options, "expires": None}, due=0.0)
     except ConfigurationError:
-        return NO_POLICY
+        return NO_POLICY[:2]
     if isinstance(expires, datetime):
         options["expires"] = expires
     elif expires is not None:

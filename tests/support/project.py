@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-NAQ = [sys.executable, "-m", "naq"]
+NAQ = [sys.executable, "-P", "-m", "naq"]  # as the command does it
 
 TOPOLOGY = """
 version = 1

@@ -69,6 +69,7 @@ class Policy(NamedTuple):
 
     queue: str | None
     options: Mapping[str, Any]
+    task: Declared[..., Any] | None = None
 
 
 NO_POLICY = Policy(None, _NONE)
@@ -100,23 +101,18 @@ class Call:
         return f"<naq.call {name}>"
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        """Return what is pickled: plain values, and of a task what its name leads to."""
-        state = {name: getattr(self, name) for name in self.__slots__} | {
-            "policy": tuple(self.policy)
-        }
-        function = self.function
-        name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
-        found = named(name)
-        if isinstance(found, Declared) and found.function is function:
-            state["function"] = found
-        return None, state
+        """Return what is pickled, as older releases read it: the task says what its policy is."""
+        fields = {name: getattr(self, name) for name in ("args", "function", "kwargs", "options")}
+        if self.policy.task is not None:
+            fields["function"] = self.policy.task
+        return None, fields
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
-        """Take what was pickled, perhaps before calls knew the policy of their task."""
-        _, fields = state
-        for name, value in fields.items():
-            setattr(self, name, unwrapped(value) if name == "function" else value)
-        self.policy = Policy(*fields.get("policy", NO_POLICY))
+        """Take what was pickled."""
+        for name, value in state[1].items():
+            setattr(self, name, value)
+        self.policy = policy_of(self.function)
+        self.function = unwrapped(self.function)
 
     def with_options(self, **options: Any) -> Call:
         """Return this call with options of its own, which override those of the enqueue.
@@ -161,17 +157,25 @@ class Declared(Generic[P, R]):
         return self.function(*args, **kwargs)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        """Return its name, under which it is found where its module is; else what it is made of."""
-        if named(f"{self.__module__}:{vars(self).get('__qualname__')}") is self:
-            return vars(self)["__qualname__"]
-        return super().__reduce_ex__(protocol)
+        """Return its name, if it is found under that where it is unpickled; else its parts."""
+        module, name = self.__module__, vars(self).get("__qualname__")
+        if module == "__main__" or _by_value(module) or named(f"{module}:{name}") is not self:
+            return super().__reduce_ex__(protocol)
+        return name
 
     def __repr__(self) -> str:
         return f"<naq.task {self.function.__module__}:{self.function.__qualname__}>"
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """Bind arguments for a later enqueue; queue and options of the task go with them."""
-        return Call(self.function, args, dict(kwargs), None, Policy(self.queue, self.options))
+        return Call(self.function, args, dict(kwargs), None, policy_of(self))
+
+
+def _by_value(module: str) -> bool:
+    """Whether the program asked cloudpickle to send what is in a module by value."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    sent = cloudpickle.list_registry_pickle_by_value() if cloudpickle else ()
+    return any(module == name or module.startswith(f"{name}.") for name in sent)
 
 
 def unwrapped(function: Any) -> Any:
@@ -195,7 +199,9 @@ def policy_of(function: object) -> Policy:
         function = named(function) if module in sys.modules or _importable(module) else None
     if isinstance(function, MethodType):  # a class method that is a task
         function = function.__func__
-    return Policy(function.queue, function.options) if isinstance(function, Declared) else NO_POLICY
+    if not isinstance(function, Declared):
+        return NO_POLICY
+    return Policy(function.queue, function.options, function)
 
 
 def queue_of(function: object) -> str | None:
@@ -253,6 +259,8 @@ def bind(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> C
         ConfigurationError: arguments beside a :class:`Call`, an option that is also a parameter
             of the function, or a word that may become an option.
     """
+    if not kwargs and type(function) is FunctionType:  # most often, and nothing to look for
+        return Call(function, args, kwargs)
     options, own = split(kwargs)
     if isinstance(function, Call):
         if args or own:

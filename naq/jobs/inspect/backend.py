@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from naq.base.public import public
 from naq.exceptions import JobExpiredError
 from naq.jobs.inspect.info import cancel_job, job_info
 from naq.jobs.job import Job, JobInfo, JobMessage, JobStatus
@@ -66,7 +67,7 @@ class Backend:
     def pickled(self, job: Job) -> tuple[Callable[..., Job], tuple[Any, ...]]:
         """Return what makes a handle again in another process; nothing is asked for that."""
         # Bytes and plain values, which every release can read.
-        return _restored, (_encode(job.message), self.place, job.duplicate)
+        return _restored_job, (_encode(job.message), self.place, job.duplicate)
 
     @asynccontextmanager
     async def here(self) -> AsyncIterator[Connection]:
@@ -110,5 +111,7 @@ class Backend:
             return await cancel_job(connection, job.id, job.queue)
 
 
-def _restored(message: bytes, place: tuple[str | None, str], duplicate: bool) -> Job:
+@public
+def _restored_job(message: bytes, place: tuple[str | None, str], duplicate: bool) -> Job:
+    """Make a handle of what was pickled, in whichever release."""
     return Job(_decode(message), Backend.elsewhere(*place), duplicate)

@@ -79,6 +79,7 @@ async def test_a_handle_is_asked_in_another_process(queue, settings, run_worker,
     monkeypatch.setenv("NAQ_NATS_URL", settings.nats_url)
     job = await queue.enqueue(add, 2, 3)
     data = pickle.dumps(job)
+    assert b"naq.jobs" not in data  # which may be elsewhere in another release
 
     async with run_worker():
         await job.result(timeout=10)
@@ -90,6 +91,15 @@ async def test_a_handle_is_asked_in_another_process(queue, settings, run_worker,
         False,
         job.backend.place,
     )
+
+
+async def test_a_schedule_is_asked_by_a_handle_that_was_pickled(queue):
+    made = await queue.schedule(add, 1, 1, interval=3600, schedule_id="s")
+    data = pickle.dumps(made)
+    assert b"naq.schedules" not in data
+
+    again = await pickle.loads(data).pause()
+    assert (again.id, again.status) == ("s", "paused")
 
 
 async def test_a_job_may_be_handed_a_job(queue, run_worker):

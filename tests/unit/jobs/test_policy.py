@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 
+import cloudpickle
 import msgspec
 import pytest
 from policy_tasks import POLICY, Group, everything, nothing
@@ -129,13 +130,25 @@ def test_a_name_is_looked_up_and_its_module_imported_if_it_is_here(tmp_path, mon
     sys.modules.pop("fresh_tasks")
 
 
-def test_a_call_that_was_pickled_before_calls_knew_policies():
+def test_a_call_is_pickled_with_its_task_and_as_older_releases_read_it():
+    call = everything.call(1).with_options(timeout=3)
+    again = pickle.loads(pickle.dumps(call))
+    assert (again.policy, again.options, again.args) == (call.policy, {"timeout": 3}, (1,))
+    assert again.function is everything.function
+
+    _, fields = call.__getstate__()
+    assert fields == {"function": everything, "args": (1,), "kwargs": {}, "options": {"timeout": 3}}
     old = Call.__new__(Call)
     old.__setstate__((None, {"function": max, "args": (1,), "kwargs": {}, "options": {}}))
+    assert (old.function, old.policy) == (max, calls.NO_POLICY)
 
-    assert old.policy == calls.NO_POLICY
-    again = pickle.loads(pickle.dumps(everything.call(1).with_options(timeout=3)))
-    assert (again.policy.queue, again.options, again.args) == ("mail", {"timeout": 3}, (1,))
+
+def test_a_call_of_a_copy_is_pickled_with_the_copy():
+    call = everything.with_options(queue="bulk", timeout=5).call(1)
+    again = pickle.loads(cloudpickle.dumps(call))
+
+    assert again.policy[:2] == ("bulk", {**everything.options, "timeout": 5})
+    assert again.function(1) == (1, "x")
 
 
 def test_a_task_is_pickled_by_its_name():
