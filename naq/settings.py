@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings"]
 
+PREFIX = "NAQ_"
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -69,14 +70,16 @@ class Settings:
         env = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         problems: list[str] = []
-        for name, parse in _PARSERS.items():
-            text = env.get(f"NAQ_{name.upper()}", "")
-            if not text:
+        # By what is there: looking up a variable that is not costs six times as much.
+        for variable in [each for each in env if each.startswith(PREFIX)]:
+            name = variable.removeprefix(PREFIX).lower()
+            parse, text = _PARSERS.get(name), env.get(variable, "")
+            if parse is None or not text or variable != f"{PREFIX}{name.upper()}":
                 continue
             try:
                 values[name] = parse(text)
             except (ValueError, ConfigurationError) as exc:
-                problems.append(f"NAQ_{name.upper()}={text!r}: {exc}")
+                problems.append(f"{variable}={text!r}: {exc}")
         default = cls()
         ttl = values.get("worker_ttl", default.worker_ttl)
         beat = values.get("worker_heartbeat_interval", default.worker_heartbeat_interval)
