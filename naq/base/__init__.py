@@ -10,5 +10,6 @@
 * ``exposition`` — numbers as Prometheus reads them
 * ``exits`` — what an exit code says
 * ``public`` — the names under which pickles know naq's own classes
+* ``fork`` — what a forked child must not inherit
 * ``version`` — which version this is
 """

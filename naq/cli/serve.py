@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 import anyio
 from cyclopts import Parameter
 
+from naq.base.fork import undone_in_children
 from naq.base.imports import let_import
 from naq.cli import render
 from naq.cli.common import Common, Duration, Flag, import_problem, settings
@@ -65,6 +66,7 @@ def worker(
     burst: Flag = False,
     drain_timeout: Duration = Duration(30),  # noqa: B008 - a number
     crash_limit: int = 3,
+    stall_timeout: Duration = Duration(300),  # noqa: B008 - a number
     metrics: str | None = None,
     common: Common | None = None,
 ) -> int:
@@ -83,8 +85,11 @@ def worker(
         burst: Stop when the queues are empty.
         drain_timeout: Time that running jobs get when the worker is stopped: 30, 2m.
         crash_limit: How many workers a job may take down before it becomes a dead letter.
+        stall_timeout: Time that a job may block the event loop before the worker ends: 30, 5m.
+            0: any.
         metrics: HOST:PORT at which to serve /healthz, /readyz and /metrics. Default: nowhere.
     """
+    from naq.worker.life.guardian import ledger_or_guardian
     from naq.worker.worker import Worker
 
     current = _prepare(common)
@@ -97,17 +102,19 @@ def worker(
         drain_timeout=drain_timeout,
         burst=burst,
         crash_limit=crash_limit,
+        stall_timeout=stall_timeout or None,
         allow=allow,
         settings=current,
     )
-    _serve(
-        described,
-        backend,
-        log=logging.getLogger("naq.worker"),
-        stopping="stopping when running jobs are done",
-        handlers={signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume},
-        monitor=_monitor(metrics, described),
-    )
+    with ledger_or_guardian(common.nats_url if common else None) as described.ledger:
+        _serve(
+            described,
+            backend,
+            log=logging.getLogger("naq.worker"),
+            stopping="stopping when running jobs are done",
+            handlers={signal.SIGUSR1: described.pause, signal.SIGUSR2: described.resume},
+            monitor=_monitor(metrics, described),
+        )
     return _leave(0)
 
 
@@ -301,7 +308,9 @@ async def _obey_signals(
 ) -> None:
     """Stop the program at SIGTERM or SIGINT; at the third, end the process as it is."""
     ending = (signal.SIGTERM, signal.SIGINT)
-    with anyio.open_signal_receiver(*ending, *handlers) as signals:
+    receiver = anyio.open_signal_receiver(*ending, *handlers)
+    undo = partial(_forget_signals, *ending, *handlers)
+    with undone_in_children(undo), receiver as signals:
         task_status.started()
         count = 0
         async for received in signals:
@@ -310,10 +319,20 @@ async def _obey_signals(
                 continue
             count += 1
             if count > 2:
-                os._exit(128 + received)
+                # By the signal itself: whoever sees that does not take it for the fault of a job.
+                signal.signal(received, signal.SIG_DFL)
+                os.kill(os.getpid(), received)
             if count == 1:
                 log.info("%s: %s", received.name, stopping)
             program.stop()
+
+
+def _forget_signals(*numbers: signal.Signals) -> None:
+    """Let signals do in a forked child what they do in any program."""
+    signal.set_wakeup_fd(-1)
+    for number in numbers:
+        python = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if python else signal.SIG_DFL)
 
 
 async def _stop_when_alone(program: Program, log: logging.Logger) -> None:

@@ -30,6 +30,7 @@ import anyio
 from sniffio import current_async_library_cvar
 
 from naq.base import backoff
+from naq.base.fork import drop, undone_in_children
 from naq.exceptions import NaqConnectionError
 from naq.nats.dial import CONNECT_TIMEOUT, NatsClient, dial, nats_errors
 from naq.nats.exchange import Exchanges
@@ -88,7 +89,9 @@ class Client:
 
     # ------------------------------------------------------------------ life
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(  # noqa: ASYNC128 - _serve reports readiness
+        self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         """Connect, serve until :meth:`close` is called, flush, and disconnect.
 
         Raises:
@@ -108,6 +111,10 @@ class Client:
             connected=lambda: self.connected,
         )
         self._nc = await self._dial()
+        with undone_in_children(self.sever):
+            await self._serve(task_status)
+
+    async def _serve(self, task_status: TaskStatus[None]) -> None:
         try:
             self._mark_up()
             async with anyio.create_task_group() as tasks:
@@ -128,6 +135,18 @@ class Client:
     def close(self) -> None:
         """Ask :meth:`run` to flush and end."""
         self._closing.set()
+
+    def start_soon(
+        self, done: Callable[[Any], None], function: Callable[[Callable[[Any], None]], Any]
+    ) -> None:
+        """Run ``function(done)`` as a task on this loop; it ends with the client at the latest."""
+        self._tasks.start_soon(function, done, name="naq beside")
+
+    def sever(self) -> None:
+        """Let go of the socket without a word, in a forked child: it is the parent's."""
+        fd = self._nc.socket
+        if fd is not None:
+            drop(fd)
 
     async def _flush_out(self) -> None:
         if self._outbox and self.connected:

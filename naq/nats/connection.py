@@ -12,7 +12,8 @@ import os
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -28,12 +29,13 @@ from naq.nats.jetstream import PubAck, Stored
 from naq.nats.locate import locate, redact
 from naq.nats.protocol import Message, Subscription
 from naq.nats.pull import Pull, PullHandle
-from naq.nats.seam import open_seam
+from naq.nats.seam import DirectSeam, beside, open_seam
 from naq.nats.streams import REQUEST_TIMEOUT, ServerClock, Streams
 from naq.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from naq.base.names import Names
     from naq.nats.locate import Target
@@ -43,6 +45,7 @@ __all__ = [
     "Connection",
     "Envelope",
     "Message",
+    "Opener",
     "PubAck",
     "PullHandle",
     "Stored",
@@ -85,6 +88,13 @@ def open_here() -> list[Connection]:
 def use_connection(connection: Connection) -> None:
     """Make :func:`current_connection` return ``connection`` in this task and its children."""
     _current.set(connection)
+
+
+class Opener(Protocol):
+    """Opens a connection, for the length of a block."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Connection]:
+        """Return the context manager."""
 
 
 class Connection:
@@ -167,6 +177,33 @@ class Connection:
     def usable(self) -> bool:
         """Whether it is open and belongs to the event loop this code runs in."""
         return self.open and self._seam.is_here()
+
+    @asynccontextmanager
+    async def beside(
+        self, main: Callable[[Opener], Awaitable[None]], *, name: str
+    ) -> AsyncIterator[None]:
+        """Run ``main`` for the length of the block, on an asyncio loop that is not this one.
+
+        It goes on when this loop is blocked. It must end soon once it is cancelled, and raise
+        nothing.
+
+        Args:
+            main: gets what opens a connection for that loop: a new one to the same server, or this
+                one where its client has a thread in any case.
+            name: of that connection, shown in the server's monitoring.
+        """
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Connection]:
+            if self._seam.is_threaded:
+                seam = DirectSeam(self._seam.loop)
+                yield Connection(seam, self._client, settings=self.settings, target=self.target)
+                return
+            async with connect(self.given_url, settings=self.settings, name=name) as connection:
+                yield connection
+
+        async with beside(self._seam, self._client, partial(main, opened)):
+            yield
 
     # ---------------------------------------------------------------- sending
 

@@ -96,6 +96,14 @@ class NatsClient(Client):
         except OSError as exc:
             await self._process_op_err(exc)
 
+    @property
+    def socket(self) -> int | None:
+        """The descriptor of the link's socket, None where there is no link or it is not known."""
+        stream = self._stream()
+        link = None if stream is None else stream.get_extra_info("socket")
+        fd = -1 if link is None else link.fileno()
+        return None if fd < 0 else fd
+
     def _stream(self) -> asyncio.WriteTransport | None:
         """Return asyncio's transport of this link; a websocket has none."""
         writer = getattr(self._transport, "_io_writer", None)

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
@@ -28,11 +28,11 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
     from naq.nats.client import Client
 
-__all__ = ["Seam", "on_trio", "open_seam"]
+__all__ = ["Seam", "beside", "on_trio", "open_seam"]
 
 
 class Seam(Protocol):
@@ -54,6 +54,10 @@ class Seam(Protocol):
 
         Returns the value, or raises it when it is an exception.
         """
+
+    @property
+    def is_threaded(self) -> bool:
+        """Whether the client's side is another thread."""
 
 
 class Mailbox:
@@ -84,6 +88,8 @@ class Mailbox:
 
 class DirectSeam:
     """Both sides are the same asyncio loop."""
+
+    is_threaded = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -116,6 +122,8 @@ class DirectSeam:
 
 class ThreadSeam:
     """The caller's side is Trio, the client's an asyncio loop on another thread."""
+
+    is_threaded = True
 
     def __init__(self, loop: asyncio.AbstractEventLoop, token: Any) -> None:
         """Make the seam; called on the client's side, whose context its calls run in.
@@ -258,6 +266,78 @@ class _Opening:
                 loop, scope = self._where
                 with contextlib.suppress(RuntimeError):  # the loop has ended just now
                     loop.call_soon_threadsafe(scope.cancel)
+
+
+@asynccontextmanager
+async def beside(
+    seam: Seam, client: Client, main: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Run ``main`` on an asyncio loop that is not the caller's, for the length of the block.
+
+    That loop goes on when the caller's is blocked. It is the client's own where that has a thread,
+    and otherwise one on a thread for this. ``main`` is cancelled at the end, and must end soon then
+    and raise nothing.
+    """
+    place = _on_the_clients_loop if seam.is_threaded else _on_a_thread
+    async with anyio.create_task_group() as tasks:
+        stop = await place(tasks, seam, client, main)
+        try:
+            yield
+        finally:
+            stop()
+
+
+async def _on_the_clients_loop(
+    tasks: TaskGroup, seam: Seam, client: Client, main: Callable[[], Awaitable[None]]
+) -> Callable[[], None]:
+    """Begin ``main`` there; return what stops it. The task group waits for its end."""
+    ended = anyio.Event()
+    tell = seam.delivering(ended.set)
+
+    async def run(begun: Callable[[anyio.CancelScope], None]) -> None:
+        try:
+            with anyio.CancelScope() as scope:
+                begun(scope)
+                await main()
+        finally:
+            tell()
+
+    async def until_ended() -> None:
+        with anyio.CancelScope(shield=True):  # main ends soon once it is stopped
+            await ended.wait()
+
+    scope = await seam.ask(client.start_soon, run)
+    tasks.start_soon(until_ended, name="naq beside")
+    return partial(seam.post, scope.cancel)
+
+
+async def _on_a_thread(
+    tasks: TaskGroup, _seam: Seam, _client: Client, main: Callable[[], Awaitable[None]]
+) -> Callable[[], None]:
+    """Begin ``main`` there; return what stops it. The task group waits for the thread's end."""
+    caller = asyncio.get_running_loop()
+    begun: asyncio.Future[Callable[[], None]] = caller.create_future()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+            caller.call_soon_threadsafe(begun.set_result, partial(_stop, loop, scope))
+            await main()
+
+    async def thread() -> None:
+        # It cannot be cancelled; whoever leaves the block stops it.
+        run_loop = partial(anyio.run, run, backend="asyncio")
+        await anyio.to_thread.run_sync(run_loop, limiter=anyio.CapacityLimiter(1))
+
+    tasks.start_soon(thread, name="naq beside")
+    with anyio.CancelScope(shield=True):  # the thread begins soon, and must then be stopped
+        await begun
+    return begun.result()
+
+
+def _stop(loop: asyncio.AbstractEventLoop, scope: anyio.CancelScope) -> None:
+    with suppress(RuntimeError):  # it has ended by itself
+        loop.call_soon_threadsafe(scope.cancel)
 
 
 class _Started:

@@ -50,6 +50,11 @@ class WorkerKind(Kind):
         "crash_limit": Key(
             type=AT_LEAST_ONE, default=3, doc="workers a job may take down before it is poison"
         ),
+        "stall_timeout": Key(
+            type=DURATION,
+            default=300.0,
+            doc="how long a job may block the event loop before the process is ended; 0: any time",
+        ),
         "burst": Key(type=BOOLEAN, default=False, doc="end when the queues are empty"),
         "metrics": _METRICS,
     }
@@ -67,13 +72,14 @@ class WorkerKind(Kind):
         words += ["--name", _worker_name(replica), "--backend", options["backend"]]
         words += ["--concurrency", str(options["concurrency"])]
         words += ["--crash-limit", str(options["crash_limit"])]
+        words += ["--stall-timeout", f"{options['stall_timeout']:g}"]
         words += ["--drain-timeout", f"{_drain_timeout(replica.service):g}"]
         for flag, values in (("--import", options["import"]), ("--allow", options["allow"])):
             words += [word for value in values for word in (flag, value)]
         if options["burst"]:
             words.append("--burst")
         words += _metrics_words(replica)
-        return Launch(argv=tuple(words), lifeline=True)
+        return Launch(argv=tuple(words), lifeline=True, aftermath=_aftermath)
 
     async def run(  # noqa: ASYNC128 - the worker calls started()
         self, replica: ReplicaContext, *, task_status: TaskStatus
@@ -195,6 +201,11 @@ def _monitor(
     from naq.worker.monitor import serve_monitor
 
     return partial(serve_monitor, replica.fill(where), watched)
+
+
+def _aftermath(status: int) -> tuple[str, ...]:
+    """Give back the jobs of a worker that has ended, and write down how it did."""
+    return (*PYTHON, "-m", "naq.worker.life.aftermath", str(status))
 
 
 def _drain_timeout(service: ServiceSpec) -> float:

@@ -10,12 +10,17 @@ import os
 import select
 import socket
 import stat
+from typing import TYPE_CHECKING
 
 import anyio
 
-__all__ = ["lifeline_lost", "notify", "watchdog_pings"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LEDGER_FD", "ledger", "lifeline_lost", "notify", "watchdog_pings"]
 
 LIFELINE_FD = "NAQ_LIFELINE_FD"  # environment.py has the same name for the other side
+LEDGER_FD = "NAQ_LEDGER_FD"  # this one too
 
 
 def notify(state: str) -> bool:
@@ -70,7 +75,7 @@ async def lifeline_lost() -> None:
     The descriptor comes by inheritance (``NAQ_LIFELINE_FD``) and is closed to programs started from
     here. On both of AnyIO's backends.
     """
-    fd = _inherited()
+    fd = _inherited(LIFELINE_FD, stat.S_ISFIFO)
     if fd is None:
         await anyio.sleep_forever()
         return
@@ -85,14 +90,32 @@ async def lifeline_lost() -> None:
             return
 
 
-def _inherited() -> int | None:
-    """Return the descriptor, if it is still the pipe that the variable speaks of."""
-    number, _, inode = os.environ.get(LIFELINE_FD, "").partition(":")
+def ledger() -> int | None:
+    """Return the descriptor of the file for what this program has in hand; None if there is none.
+
+    Whoever started the program keeps the same file (``NAQ_LEDGER_FD``). Once the program has ended
+    without leaving the file empty, another one is started that reads it, and finds it here too.
+    The descriptor is closed to programs started from here.
+    """
+    fd = _inherited(LEDGER_FD, stat.S_ISREG)
+    if fd is not None:
+        os.set_inheritable(fd, False)
+    return fd
+
+
+def _inherited(variable: str, is_such: Callable[[int], bool]) -> int | None:
+    """Return a descriptor, if it is still the file that the variable speaks of.
+
+    Args:
+        variable: has its number and, after a colon, that of its inode.
+        is_such: whether a mode is that of the right type of file.
+    """
+    number, _, inode = os.environ.get(variable, "").partition(":")
     try:
         fd = int(number)
         found = os.fstat(fd)
     except (ValueError, OSError):
         return None
-    if not stat.S_ISFIFO(found.st_mode) or (inode and inode != str(found.st_ino)):
+    if not is_such(found.st_mode) or (inode and inode != str(found.st_ino)):
         return None
     return fd

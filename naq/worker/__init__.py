@@ -11,7 +11,7 @@
 * ``decide`` — what a delivery and a failure lead to; pure
 * ``deaths`` — what the deaths of its workers say about a job; pure
 * ``leases`` — which jobs are certainly still this worker's; pure
-* ``leases``: which jobs are certainly still ours; pure.
+* ``life`` — renewal, stalls, and the aftermath of a death: what vouches for the process
 * ``held`` — a job in a worker's hands, and which job a log record is about
 * ``monitor`` — ``/healthz``, ``/readyz`` and ``/metrics`` of a worker or scheduler
 """

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from naq.queue.numbers.tally import Tally
     from naq.worker.execute import Outcome
     from naq.worker.held import Held, Running
+    from naq.worker.life.ledger import Ledger
     from naq.worker.settle import Settler
 
 __all__ = ["Conclusions"]
@@ -48,6 +49,7 @@ class Conclusions:
         tasks: TaskGroup,
         *,
         settler: Settler,
+        ledger: Ledger,
         tally: Tally,
         limit: int,
         relieved: Callable[[], None],
@@ -57,6 +59,7 @@ class Conclusions:
         Args:
             tasks: where conclusions that take longer live.
             settler: where outcomes go.
+            ledger: has what is held.
             tally: counts what becomes of jobs.
             limit: how many may be under way before no more jobs should be asked for.
             relieved: called when there were that many and one has ended.
@@ -64,6 +67,7 @@ class Conclusions:
         self.held: dict[str, Held] = {}
         self._tasks = tasks
         self._settler = settler
+        self._ledger = ledger
         self._tally = tally
         self._limit = limit
         self._relieved = relieved
@@ -197,6 +201,8 @@ class Conclusions:
     def _release(self, held: Held, status: JobStatus | None) -> None:
         if held.running is not None:
             held.running.end_span(status)
+        self._ledger.leave(held.place)
+        held.place = 0
         if self.held.get(held.id) is held:
             del self.held[held.id]
         if not self.held:

@@ -98,7 +98,8 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker's process ended.
 
     Attributes:
-        status: its exit code, or minus the number of the signal that ended it.
+        status: its exit code, or minus the number of the signal that ended it; None if nobody
+            has seen it.
         out_of_memory: its cgroup counted a kill for lack of memory.
         stalled: it ended itself, because its event loop stood still for too long.
         started: how many jobs it was running, a culprit included.
@@ -107,7 +108,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
         at: when, seconds since the epoch.
     """
 
-    status: int
+    status: int | None
     out_of_memory: bool = False
     stalled: bool = False
     started: int = 0
@@ -256,7 +257,11 @@ def _times(count: int) -> str:
 
 def blamed(death: Death) -> bool:
     """Say whether a process died by its own making, so that what it ran may be the cause."""
-    if death.stalled or death.status >= 0:
+    if death.stalled:
+        return True
+    if death.status is None:
+        return False
+    if death.status >= 0:
         return True
     number = -death.status
     return number in _FAULTS or (number == signal.SIGKILL and death.out_of_memory)
@@ -346,7 +351,7 @@ def _said(stage: Stage, death: Death, beside: int) -> str:
     """Describe the end of an attempt: how its worker ended, and with what beside it."""
     if stage is Stage.RETURNED:
         return f"its worker ended ({_status(death)}) after it had returned, its outcome not stored"
-    verb = "died" if blamed(death) else "was killed"
+    verb = "died" if blamed(death) or death.status is None else "was killed"
     company = (
         f"beside {beside} other job{'s' if beside > 1 else ''}" if beside else "nothing beside it"
     )
@@ -360,6 +365,8 @@ def _said(stage: Stage, death: Death, beside: int) -> str:
 def _status(death: Death) -> str:
     if death.stalled:
         return "its event loop stood still for too long"
+    if death.status is None:
+        return "nobody saw how"
     if death.status >= 0:
         return f"exit code {death.status}"
     try:

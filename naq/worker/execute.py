@@ -40,6 +40,8 @@ __all__ = ["Outcome", "Threads", "execute", "failure_of"]
 MAX_TRACEBACK = 16_384
 """Characters of a traceback that are kept: the last ones, where the error is."""
 MAX_MESSAGE = 4_096
+FAMILIAR = 10_000
+"""Functions that are remembered as imported."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +217,10 @@ def _timed_out(job: JobMessage, started: float) -> Outcome:
 
 
 async def _call(job: JobMessage, codec: Codec, threads: Threads) -> Any:
-    function, args, kwargs = codec.decode_call(job)
+    if job.function in threads.familiar:
+        function, args, kwargs = codec.decode_call(job)
+    else:
+        function, args, kwargs = await _decode_first(job, codec, threads)
     function = unwrapped(function)
     if _is_async(function):
         return await function(*args, **kwargs)
@@ -223,6 +228,21 @@ async def _call(job: JobMessage, codec: Codec, threads: Threads) -> Any:
     if inspect.isawaitable(value):
         return await value  # a partial or wrapper around an async function
     return value
+
+
+async def _decode_first(
+    job: JobMessage, codec: Codec, threads: Threads
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Decode the first call of a function, which may import modules, beside the loop."""
+    call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    try:
+        call = await threads.run(partial(codec.decode_call, job))
+    except Exception:  # noqa: BLE001 - its error here is the one that counts
+        # There are modules that can only be imported on the main thread.
+        call = codec.decode_call(job)
+    if len(threads.familiar) < FAMILIAR:
+        threads.familiar.add(job.function)
+    return call
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -251,6 +271,8 @@ class Threads:
             left: called when a job ends without its thread.
             returned: called when such a thread has returned after all.
         """
+        self.familiar: set[str] = set()
+        """Functions that have been called: what they and their arguments need is imported."""
         self._tasks = tasks
         self._left = left
         self._returned = returned

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from naq.worker.conclude import Conclusions
     from naq.worker.deaths import Delivery
     from naq.worker.execute import Outcome
+    from naq.worker.life.ledger import Ledger
     from naq.worker.settle import Settler
 
 __all__ = ["HOLD", "Handler"]
@@ -67,6 +68,7 @@ class Handler:
         settler: Settler,
         conclusions: Conclusions,
         concurrency: int,
+        ledger: Ledger,
         crash_limit: int,
         hold: float,
         patience: float,
@@ -82,6 +84,7 @@ class Handler:
             settler: reads records.
             conclusions: bring jobs to their end.
             concurrency: how many jobs run at the same time.
+            ledger: outlives this process, with what is held.
             crash_limit: how many workers a job may take down.
             hold: seconds a job waits for a slot before it is handed back.
             patience: seconds a suspect waits for its turn before it is put off.
@@ -96,6 +99,7 @@ class Handler:
         self._settler = settler
         self._conclusions = conclusions
         self._concurrency = concurrency
+        self._ledger = ledger
         self._crash_limit = crash_limit
         self._hold = hold
         self._slots = Slots[Held](
@@ -137,6 +141,7 @@ class Handler:
             # The lease ran out while the link was down, or the server forgot the delivery when
             # it was killed. We still have it: settle it by its newest name.
             held.again(message.reply, delivery, time.monotonic())
+            held.place = self._ledger.moved(held.place, message.reply, message.subject)
             return
         held = Held(
             job_id,
@@ -147,6 +152,7 @@ class Handler:
             delivery,
             time.monotonic(),
         )
+        held.place = self._ledger.enter(message.reply, message.subject)
         self._conclusions.held[job_id] = held
         if self._slots.free <= 0:
             self._crowded.set()
@@ -216,6 +222,7 @@ class Handler:
             if running is None:
                 return True
             held.running = running
+            self._ledger.started(held.place)
             job, attempt = running.job, running.run.attempt
             if self._tracing is not None:
                 running.span = self._tracing.attempt(job, attempt, held.headers)
@@ -233,6 +240,7 @@ class Handler:
                 self._suspects.left(held)
         if outcome is None:
             return False
+        self._ledger.returned(held.place)
         self.processed += 1
         took = outcome.finished_at - outcome.started_at
         self._usual_duration += (took - self._usual_duration) * 0.1

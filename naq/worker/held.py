@@ -62,6 +62,7 @@ class Held(msgspec.Struct, eq=False):
         reply: what it is settled by. This and ``delivery`` change when the server delivers it
             again while it is held.
         delivery: which delivery it is.
+        place: where it stands in the worker's ledger, 0 for nowhere.
         arrived_at: when it was delivered, in seconds of the monotonic clock.
         first: the delivery it was taken with, if it has been delivered again since.
         job: the decoded message; None until then, and if it cannot be decoded.
@@ -88,6 +89,7 @@ class Held(msgspec.Struct, eq=False):
     scope: anyio.CancelScope | None = None
     cancelled: bool = False
     concluded: bool = False
+    place: int = 0
 
     def again(self, reply: str, delivery: Delivery, now: float) -> None:
         """Go on under another name: the server has delivered it again, while we have it."""

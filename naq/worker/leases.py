@@ -25,9 +25,9 @@ class Leases:
         self._renewed_at = now
         self._doubted_at = -math.inf
 
-    def renewed(self, now: float) -> None:
-        """Note that all leases have just been renewed."""
-        if now - self._renewed_at >= self._certain:
+    def renewed(self, now: float, oldest: float) -> None:
+        """Note that all leases were renewed at ``now``; the oldest job arrived at ``oldest``."""
+        if now - max(oldest, self._renewed_at) >= self._certain:
             self.doubt(now)
         self._renewed_at = now
 

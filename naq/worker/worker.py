@@ -11,8 +11,8 @@ Stopping goes from the inside out: the intake ends, jobs get until the drain tim
 is cancelled and handed back so that another worker takes it at once. Asking twice skips the wait.
 
 A slot is free again when its function has returned; storing outcomes overlaps with the next jobs,
-up to as many as there are slots. ``+WPI`` is sent for everything held every third of ``ack_wait``,
-until its outcome is stored and not only while the function runs.
+up to as many as there are slots. The lease of everything held is renewed until its outcome is
+stored, from another thread (:mod:`naq.worker.life`), which also watches this loop.
 
 A paused worker has no intake and is otherwise as it was: jobs run, leases are renewed, it answers.
 """
@@ -37,7 +37,6 @@ from naq.jobs.layout import ensure_consumer, ensure_counters, ensure_streams
 from naq.jobs.presence import Presence, Whereabouts, WorkerInfo
 from naq.jobs.results import Results
 from naq.jobs.shared import open_connection
-from naq.nats.jetstream import IN_PROGRESS
 from naq.queue.numbers.counters import keep_counted
 from naq.queue.numbers.tally import Tally
 from naq.schedules.declared import apply_tasks
@@ -47,6 +46,9 @@ from naq.worker.decide import SHORT_DELAY
 from naq.worker.handler import HOLD, Handler
 from naq.worker.intake import Intake
 from naq.worker.leases import Leases
+from naq.worker.life.ledger import Ledger, opened
+from naq.worker.life.renewal import vouching
+from naq.worker.life.stall import arming
 from naq.worker.settle import PUT_OFF, Settler
 from naq.worker.suspects import PATIENCE
 
@@ -66,6 +68,8 @@ HAND_BACK_TIMEOUT = 5.0
 """Seconds for handing back what is left at the drain deadline."""
 BURST_LOOK = 1.0
 """Seconds between looks at a queue that is empty but for jobs other workers run (burst only)."""
+ENTRIES_EACH, ENTRIES_MORE = 6, 32
+"""Jobs that the ledger has room for: for each slot and queue, and beyond."""
 CRASH_LIMIT = 3
 """How many workers a job may take down before it is called poison."""
 
@@ -97,6 +101,7 @@ class Worker:
         drain_timeout: float = 30.0,
         burst: bool = False,
         crash_limit: int = CRASH_LIMIT,
+        stall_timeout: float | None = None,
         allow: Iterable[str] = (),
         hold: float = HOLD,
         short_delay: float = SHORT_DELAY,
@@ -117,6 +122,8 @@ class Worker:
             burst: stop when the queues are empty.
             crash_limit: how many workers a job may take down before it is dead-lettered, the last
                 one with nothing beside it.
+            stall_timeout: seconds that a job may block the event loop before the whole process is
+                ended; None: it never is. ``naq worker`` has 5 minutes.
             allow: modules whose functions may run in ``json`` mode.
             hold: seconds a job that came while all slots were taken waits for one before it is
                 handed back.
@@ -141,7 +148,17 @@ class Worker:
             raise ConfigurationError(f"crash_limit={crash_limit!r}: must be 1 or more")
         if drain_timeout < 0:
             raise ConfigurationError(f"drain_timeout={drain_timeout!r}: must be 0 or more seconds")
+        if stall_timeout is not None and stall_timeout <= 0:
+            raise ConfigurationError(
+                f"stall_timeout={stall_timeout!r}: must be more than 0 seconds, or None"
+            )
+        self.ledger: int | None = None
+        """Descriptor of a file for what it holds, which somebody reads when this process has died.
+
+        Set it before :meth:`run`.
+        """
         self.concurrency = concurrency
+        self.stall_timeout = stall_timeout
         self.drain_timeout = drain_timeout
         self.burst = burst
         self.crash_limit = crash_limit
@@ -299,21 +316,42 @@ class Worker:
             await ensure_counters(connection)
             ack_wait = min([await ensure_consumer(connection, queue) for queue in self.queues])
             leases = Leases(ack_wait, time.monotonic())
-            async with (
-                self._presence.serving(connection, self.info, self.about) as services,
-                anyio.create_task_group() as jobs,
-            ):
-                parts = self._parts = self._assemble(connection, leases, services, jobs)
-                renew = partial(_renew_forever, connection, parts.conclusions, leases, ack_wait / 3)
-                services.start_soon(renew, name="naq worker lease")
-                services.start_soon(apply_tasks, connection, name="naq worker schedules")
-                services.start_soon(
-                    keep_counted, connection, self.tally, name="naq worker counters"
-                )
-                await self._work(parts, jobs, stopping, forced, task_status)
+            with opened(self._new_ledger(ack_wait), connection) as ledger:
+                async with (
+                    self._presence.serving(connection, self.info, self.about) as services,
+                    anyio.create_task_group() as jobs,
+                ):
+                    parts = self._parts = self._assemble(connection, leases, ledger, services, jobs)
+                    services.start_soon(apply_tasks, connection, name="naq worker schedules")
+                    services.start_soon(
+                        keep_counted, connection, self.tally, name="naq worker counters"
+                    )
+                    async with vouching(
+                        connection,
+                        parts.conclusions.held,
+                        leases,
+                        ledger,
+                        ack_wait=ack_wait,
+                        stall_timeout=self.stall_timeout,
+                    ):
+                        await self._work(parts, jobs, stopping, forced, task_status)
+
+    def _new_ledger(self, ack_wait: float) -> Ledger:
+        return Ledger(
+            self.ledger,
+            room=ENTRIES_EACH * (self.concurrency + len(self.queues)) + ENTRIES_MORE,
+            worker=self.id,
+            ack_wait=ack_wait,
+            stall=None if self.stall_timeout is None else arming(self.stall_timeout)[1],
+        )
 
     def _assemble(
-        self, connection: Connection, leases: Leases, services: TaskGroup, jobs: TaskGroup
+        self,
+        connection: Connection,
+        leases: Leases,
+        ledger: Ledger,
+        services: TaskGroup,
+        jobs: TaskGroup,
     ) -> _Parts:
         intake = Intake(connection, self.queues)
         intake.pause(on=self._paused)
@@ -330,6 +368,7 @@ class Worker:
         conclusions = Conclusions(
             jobs,
             settler=settler,
+            ledger=ledger,
             tally=self.tally,
             limit=2 * self.concurrency,
             relieved=intake.want,
@@ -342,6 +381,7 @@ class Worker:
             settler=settler,
             conclusions=conclusions,
             concurrency=self.concurrency,
+            ledger=ledger,
             crash_limit=self.crash_limit,
             hold=self._hold,
             patience=self._patience,
@@ -383,23 +423,6 @@ class Worker:
                 await conclusions.interrupt()
             conclusions.abandon()
             jobs.cancel_scope.cancel()
-
-
-async def _renew_forever(
-    connection: Connection, conclusions: Conclusions, leases: Leases, interval: float
-) -> None:
-    """Renew the lease of everything held."""
-
-    def on_link(_up: bool) -> None:
-        leases.doubt(time.monotonic())
-
-    with connection.link_listener(on_link):
-        while True:
-            await anyio.sleep(interval)
-            if connection.connected:
-                for held in conclusions.held.values():
-                    connection.publish(held.reply, IN_PROGRESS)
-                leases.renewed(time.monotonic())
 
 
 async def _watch_burst(intake: Intake, conclusions: Conclusions, stopping: anyio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -64,3 +65,30 @@ async def slow_first(path):
     if attempt == 1:
         await anyio.sleep(600)
     return attempt
+
+
+async def blocks(path, text, seconds):
+    """Do in a coroutine what should not be done there."""
+    _note(path, text)
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+    return naq.current_job().attempt
+
+
+def exits(path, text, code):
+    """End the process as a crash in C would, leaving no time for anything."""
+    _note(path, text)
+    os._exit(code)
+
+
+async def forks(path, seconds):
+    """Leave behind a child, its number in the file, and run on."""
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(path, seconds))
+    child.start()
+    await anyio.sleep(seconds)
+
+
+def _child(path, seconds):
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    plain = handlers == [signal.SIG_DFL, signal.SIG_DFL] and signal.set_wakeup_fd(-1) == -1
+    _note(path, f"{os.getpid()} {plain}")
+    time.sleep(seconds)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENV_VALUE",
+    "LEDGER_FD",
     "LIFELINE_FD",
     "MARKER",
     "FromFile",
@@ -43,6 +44,8 @@ __all__ = [
 MARKER = "NAQ_SUPERVISED"
 #: Number of the descriptor whose end of file means that the supervisor is gone.
 LIFELINE_FD = "NAQ_LIFELINE_FD"
+#: Number of the descriptor of the file for what a program has in hand.
+LEDGER_FD = "NAQ_LEDGER_FD"
 
 # Variables that are meant for the supervisor itself and would mislead a child.
 _OURS = frozenset(
@@ -56,6 +59,7 @@ _OURS = frozenset(
         "LISTEN_FDNAMES",
         "NAQ_SERVICE",
         "NAQ_REPLICA",
+        LEDGER_FD,
         LIFELINE_FD,
         MARKER,
     }

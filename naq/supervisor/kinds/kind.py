@@ -183,6 +183,10 @@ class Launch:
             to its end (:func:`naq.supervisor.notify.lifeline_lost`), so the guardian need not stop
             it when the supervisor is gone.
         reword: replaces each line that the program prints, or drops it by returning None.
+        aftermath: for a program that writes what it has in hand into the file whose descriptor
+            ``NAQ_LEDGER_FD`` names (:func:`naq.supervisor.notify.ledger`): the command that is run
+            once the process has ended, given its status, a signal as its negative number. It
+            inherits the same file, user and environment. None is run if the file is empty.
     """
 
     argv: tuple[str, ...]
@@ -191,6 +195,7 @@ class Launch:
     ready: Callable[[], Awaitable[None]] | None = None
     lifeline: bool = False
     reword: Callable[[bytes], bytes | None] | None = None
+    aftermath: Callable[[int], tuple[str, ...]] | None = None
 
 
 class TaskStatus(Protocol):

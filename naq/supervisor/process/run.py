@@ -1,17 +1,27 @@
-"""One run of a replica as a process: the process, its output, its entry in the state file."""
+"""One run of a replica as a process: the process, its output, and what is to be done at its end.
+
+There is its entry in the state file, and for a program that keeps a ledger the command that reads
+it (:class:`_Ledger`).
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from naq.supervisor.kinds.environment import LEDGER_FD
 from naq.supervisor.model.causes import Cause, Ending
 from naq.supervisor.output.hub import Pump
-from naq.supervisor.process.process import Command, Process, run_helper, spawn
+from naq.supervisor.process.process import Command, Process, SpawnError, run_helper, spawn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from naq.supervisor.kinds.kind import PauseSignals, ReplicaContext
     from naq.supervisor.output.hub import Reword, Source
     from naq.supervisor.process.leftovers import StateFile
@@ -20,6 +30,8 @@ __all__ = ["ProcessRun", "Run"]
 
 # What is left of the grace for the stop signal when stop_pre has used it up, seconds.
 _AFTER_PRE = 2.0
+# How long the command may take that reads the ledger of a process that has ended, seconds.
+_AFTERMATH = 10.0
 
 
 class Run(Protocol):
@@ -64,6 +76,71 @@ class Run(Protocol):
         """Release what it held, after :meth:`finish`; return what a person should know, or ''."""
 
 
+class _Ledger:
+    """The file in which a process writes what it has in hand, and the command that reads it then.
+
+    It has no name, so it is never found again by somebody who does not have it.
+    """
+
+    def __init__(self, aftermath: Callable[[int], tuple[str, ...]]) -> None:
+        """Open the file.
+
+        Args:
+            aftermath: returns the command, given the status of the process.
+
+        Raises:
+            OSError: there is no descriptor, or no room, for it.
+        """
+        self._aftermath = aftermath
+        self._file = _unnamed_file()
+
+    def keep(self, command: Command) -> Command:
+        """Return what to start, so that it finds the file."""
+        inode = os.fstat(self._file).st_ino
+        return replace(
+            command,
+            env={**command.env, LEDGER_FD: f"{self._file}:{inode}"},
+            pass_fds=(*command.pass_fds, self._file),
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    async def settle(self, command: Command, status: int, *, source: Source) -> None:
+        """Run the command, unless there is nothing to do; what it prints is the replica's.
+
+        Args:
+            command: what the process was started with, as :meth:`keep` returned it.
+            status: of the process.
+            source: where the command's output goes.
+        """
+        if os.fstat(self._file).st_size == 0:
+            return
+        argv = self._aftermath(status)
+        try:
+            process = spawn(replace(command, argv=argv, kill_group=True, stdin=None))
+        except SpawnError as exc:
+            source.say(str(exc))
+            return
+        pump = Pump(process.output, source)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pump.run)
+            try:
+                with trio.move_on_after(_AFTERMATH):
+                    await process.wait()
+            finally:
+                await process.finish(signal.SIGKILL, 0)  # noqa: ASYNC102 - shields itself
+            await pump.drain()
+
+
+def _unnamed_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("naq ledger")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 class ProcessRun:
     """A run as a process."""
 
@@ -78,6 +155,7 @@ class ProcessRun:
         lifeline: bool,
         reword: Reword | None = None,
         pauses: PauseSignals | None = None,
+        aftermath: Callable[[int], tuple[str, ...]] | None = None,
     ) -> None:
         """Start the process.
 
@@ -90,9 +168,12 @@ class ProcessRun:
             lifeline: it stops by itself when the supervisor is gone.
             reword: replaces or drops each line it prints.
             pauses: how to tell it to pause.
+            aftermath: returns the command that reads its ledger, given its status; None: it has
+                none.
 
         Raises:
             SpawnError: it cannot be started.
+            OSError: it cannot be given a ledger.
         """
         spec = self._spec = context.service
         self._source = source
@@ -102,10 +183,20 @@ class ProcessRun:
         self._cwd = command.cwd
         self._pre = tuple(context.fill(word) for word in spec.stop_pre)
         self._pre_scope = trio.CancelScope()
-        self._process: Process = spawn(command)
+        self._ledger = None if aftermath is None else _Ledger(aftermath)
+        self._settled = trio.Event()
+        try:
+            command = command if self._ledger is None else self._ledger.keep(command)
+            self._process: Process = spawn(command)
+        except SpawnError:
+            if self._ledger is not None:
+                self._ledger.close()
+            raise
         self.pid: int | None = self._process.pid
         self._pump = Pump(self._process.output, source, reword)
         pumps.start_soon(self._pump.run, name=f"naq log pump {context.name}")
+        if self._ledger is not None:
+            pumps.start_soon(self._settle, self._ledger, command, name=f"naq end {context.name}")
         self._key = (spec.name, context.index, self._process.pid)
         state.add(
             *self._key,
@@ -127,6 +218,14 @@ class ProcessRun:
             grace = max(end - trio.current_time(), min(grace, _AFTER_PRE))
         number = self._spec.stop_signal if signal is None else signal
         return await self._process.finish(number, grace)
+
+    async def _settle(self, ledger: _Ledger, command: Command) -> None:
+        """See to what the process had in hand, as soon as it has ended."""
+        try:
+            await ledger.settle(command, await self._process.wait(), source=self._source)
+        finally:
+            self._settled.set()
+            ledger.close()
 
     async def _run_pre(self, grace: float) -> None:
         with trio.CancelScope(shield=True), self._pre_scope:  # bounded by the grace
@@ -173,6 +272,8 @@ class ProcessRun:
     async def close(self) -> str:
         """Take the last lines of output and forget the process."""
         self._state.remove(*self._key)
+        if self._ledger is not None and self._process.returncode is not None:
+            await self._settled.wait()
         if await self._pump.drain():
             return ""
         return "its output is still held open by a process that left its group; not read any more"

@@ -233,6 +233,7 @@ def _start_process(
         lifeline=launch.lifeline,
         reword=launch.reword,
         pauses=state.kind.pauses,
+        aftermath=launch.aftermath,
     )
 
 

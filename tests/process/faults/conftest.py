@@ -23,7 +23,7 @@ ACK_WAIT = 2
 class Program:
     """A process that says READY=1 as systemd wants it, so that nobody has to guess when."""
 
-    def __init__(self, command, env, home):
+    def __init__(self, command, env, home, pass_fds=()):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = home / f"{secrets.token_hex(4)}.sock"
         self.socket.bind(str(address))
@@ -36,6 +36,7 @@ class Program:
                 stdout=log,
                 stderr=log,
                 cwd=SUPPORT,
+                pass_fds=pass_fds,
             )
 
     def wait_ready(self):
@@ -118,13 +119,13 @@ def start_worker(env, tmp_path):
     """``start_worker("--concurrency", "2")``: a worker process that takes jobs."""
     started = []
 
-    def start(*arguments, backend="asyncio", step=None, **more):
+    def start(*arguments, backend="asyncio", step=None, pass_fds=(), **more):
         if step is None:
             command = [sys.executable, "-m", "naq", "worker", "default", "--backend", backend]
             command += arguments
         else:
             command = [sys.executable, str(SUPPORT / "fault_worker.py"), step]
-        program = Program(command, {**env, **more}, tmp_path)
+        program = Program(command, {**env, **more}, tmp_path, pass_fds)
         started.append(program)
         return program.wait_ready()
 

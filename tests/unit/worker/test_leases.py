@@ -20,8 +20,8 @@ def test_a_lease_is_certain_until_shortly_before_its_end():
 
 def test_a_renewal_lends_everything_anew():
     leases = Leases(30, now=0)
-    leases.renewed(10)
-    leases.renewed(20)
+    leases.renewed(10, oldest=0.1)
+    leases.renewed(20, oldest=0.1)
 
     assert leases.certain(0.1, now=47)
     assert not leases.certain(0.1, now=48)
@@ -29,7 +29,7 @@ def test_a_renewal_lends_everything_anew():
 
 def test_a_renewal_that_comes_too_late_brings_nothing_back():
     leases = Leases(30, now=0)
-    leases.renewed(29)
+    leases.renewed(29, oldest=0.1)
 
     assert not leases.certain(10, now=29.1)
     assert leases.certain(29.5, now=30)
@@ -38,7 +38,7 @@ def test_a_renewal_that_comes_too_late_brings_nothing_back():
 def test_what_was_delivered_before_a_reconnect_is_in_doubt():
     leases = Leases(30, now=0)
     leases.doubt(5)
-    leases.renewed(6)
+    leases.renewed(6, oldest=4)
 
     assert not leases.certain(4, now=6.1)
     assert leases.certain(5.5, now=6.1)
@@ -60,7 +60,7 @@ def test_a_certain_lease_was_never_without_renewal_for_longer_than_it_lasts(
     leases, now, renewals = Leases(ack_wait, now=0), 0.0, [0.0]
     for gap in gaps:
         now += gap
-        leases.renewed(now)
+        leases.renewed(now, oldest=min(now, arrived))
         renewals.append(now)
     now = max(now, arrived) + waited
     if leases.certain(arrived, now):

@@ -1,8 +1,10 @@
-"""naq's own kinds under the supervisor: workers that pause and are watched."""
+"""naq's own kinds under the supervisor: workers that pause, are watched, and die."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -85,5 +87,59 @@ async def test_a_worker_whose_event_loop_hangs_is_found_by_its_watchdog(run_proj
             await running.until("worker", "READY")
             other = await queue.enqueue("examples.tasks:add", 1, 2)
             assert await other.result(timeout=PATIENCE) == 3
-        assert running.status("worker").runs == 2
+            # Each time it was given back at once, until it was known for what it is.
+            await running.lines.wait("dead letter: poison")
+        assert running.status("worker").runs == 4
         assert running.status("worker").last_exit.cause.kind == "watchdog"
+
+
+@pytest.mark.parametrize(
+    ("backend", "number", "crashes"),
+    [("asyncio", signal.SIGKILL, 0), ("trio", signal.SIGKILL, 0), ("asyncio", signal.SIGSEGV, 1)],
+)
+def test_the_jobs_of_a_worker_that_dies_are_given_back_at_once(
+    run_project, tmp_path, backend, number, crashes
+):
+    """Their leases last for ten minutes; what runs elsewhere was given back."""
+    worker = {**WORKER, "backend": backend, "concurrency": 2, "replicas": 2}
+    worker["env"] = {**WORKER["env"], "NAQ_DEFAULT_ACK_WAIT": "600"}
+
+    @trio_test
+    async def main():
+        async with run_project({"nats": BROKER, "worker": worker}) as running:
+            for name in ("worker.1", "worker.2"):
+                await running.until(name, "READY")
+            url = broker_url(tmp_path)
+            async with naq.Queue("default", nats_url=url) as queue:
+                jobs = [await queue.enqueue("examples.tasks:nap", 60) for _ in range(4)]
+                for job in jobs:
+                    await until(partial(has_status, job, "running"))
+                first = await jobs[0].refresh()
+                name = "worker.1" if first.worker.startswith("worker.1") else "worker.2"
+                os.kill(running.status(name).pid, number)
+                await until(partial(has_attempts, jobs[0], 2))
+
+                again = await jobs[0].refresh()
+                assert again.worker != first.worker
+                (past,) = again.record.history
+                assert (past.worker, past.exit, past.beside) == (first.worker, -number, 1)
+                assert (again.record.crashes, again.record.lost) == (crashes, 1 - crashes)
+                for job in jobs:
+                    await job.cancel()
+
+    main()
+
+
+async def has_attempts(job, number):
+    return (await job.refresh()).attempts == number
+
+
+def test_a_worker_that_is_stopped_leaves_nothing_to_do(run_project):
+    @trio_test
+    async def main():
+        async with run_project({"nats": BROKER, "worker": WORKER}) as running:
+            await running.until("worker", "READY")
+            lines = running.lines
+        assert lines.count("died") == 0
+
+    main()
