@@ -51,6 +51,25 @@ def test_a_job_from_its_id_to_its_result(project):
     assert "status       completed" in text.stdout
 
 
+def test_an_id_that_is_known_until_it_is_forgotten(project):
+    enqueue = ("enqueue", "examples.tasks:add", "2", "3", "--job-id", "sum:1", "--wait")
+    assert project.run(*enqueue).stderr == ""
+    again = project.run(*enqueue)
+    assert (again.returncode, again.stdout) == (0, "5\n")
+    assert "nothing was queued: job sum:1 is known, it is completed" in again.stderr
+    assert "naq forget sum:1" in again.stderr
+
+    assert project.run("forget", "sum:1").returncode == 0
+    assert project.run("forget", "sum:1").returncode == 66
+    assert project.run(*enqueue).stderr == ""
+    project.run("enqueue", "examples.tasks:add", "2", "3", "--job-id", "sum:2", "--in", "1h")
+    waits = project.run("forget", "sum:2")
+    assert waits.returncode == 1
+    assert "naq cancel sum:2" in waits.stderr
+    assert project.run("cancel", "sum:2").returncode == 0
+    assert project.run("forget", "sum:2").returncode == 0
+
+
 def test_arguments_are_json_or_text_and_keywords_have_names(project):
     result = project.run(
         "enqueue", "builtins:dict", "-k", "a=1", "-k", "b=[true, null]", "-k", "c=text", "--wait"
