@@ -6,19 +6,43 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from fault_jobs import blocks, exits, forks, noted, noted_slowly
 from fault_waits import until
 
 import naq
+from naq.settings import Settings
 from naq.supervisor.notify import LEDGER_FD
 
 pytestmark = pytest.mark.process
 
-LONG = {"NAQ_DEFAULT_ACK_WAIT": "600"}  # nothing here comes of a lease that lapsed
-SHORT = {"NAQ_DEFAULT_ACK_WAIT": "6"}  # but long enough for an aftermath to be in time
+SUPPORT = Path(__file__).parents[2] / "support"
+
+LONG = 600.0  # what happens within it does not come of a lease that lapsed
+SHORT = 6.0  # but long enough for an aftermath to be in time
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+@pytest.fixture
+def lease(request):
+    return getattr(request, "param", LONG)
+
+
+@pytest.fixture
+def settings(broker, lease):
+    return Settings(nats_url=broker.config.url_with_token, prefix="t1", default_ack_wait=lease)
+
+
+@pytest.fixture
+def env(settings, lease):
+    return {
+        "NAQ_NATS_URL": settings.nats_url,
+        "NAQ_PREFIX": settings.prefix,
+        "NAQ_DEFAULT_ACK_WAIT": str(lease),
+        "PYTHONPATH": str(SUPPORT),
+    }
 
 
 @pytest.fixture
@@ -54,13 +78,13 @@ async def test_without_a_supervisor_jobs_are_given_back_at_once(
     settings, start_worker, notes, backend
 ):
     async with naq.Queue("default", settings=settings) as queue:
-        doomed = start_worker("--concurrency", "2", backend=backend, **LONG)
+        doomed = start_worker("--concurrency", "2", backend=backend)
         running = [await queue.enqueue(noted_slowly, notes.path, "run", 60) for _ in range(2)]
         await until(lambda: len(notes.lines()) == 2)
         waiting = await queue.enqueue(noted, notes.path, "wait")
         doomed.signal(signal.SIGKILL)
         doomed.wait()
-        other = start_worker("--name", "other", backend=backend, **LONG)
+        other = start_worker("--name", "other", backend=backend)
 
         assert await waiting.result(timeout=20) == "wait"
         await until(lambda: notes.lines().count("run") == 4)
@@ -79,7 +103,7 @@ async def test_a_job_that_ends_its_process_is_a_crash_where_that_was_seen(
     settings, start_worker, ledger, notes
 ):
     async with naq.Queue("default", settings=settings) as queue:
-        doomed = start_worker(pass_fds=(ledger.fd,), **LONG, **ledger.env)
+        doomed = start_worker(pass_fds=(ledger.fd,), **ledger.env)
         job = await queue.enqueue(exits, notes.path, "run", 9)
 
         assert doomed.wait() == 9
@@ -100,20 +124,21 @@ async def test_a_job_that_ends_its_process_is_a_crash_where_that_was_seen(
         (LONG, ["before the hand-back", ""]),
         (LONG, ["", ""]),
     ],
+    indirect=["lease"],
 )
 async def test_an_aftermath_may_die_anywhere_and_run_twice(  # noqa: PLR0917
     settings, start_worker, ledger, notes, lease, steps
 ):
     """What is not done is done when the lease lapses; nothing is counted twice."""
     async with naq.Queue("default", settings=settings) as queue:
-        doomed = start_worker(pass_fds=(ledger.fd,), **lease, **ledger.env)
+        doomed = start_worker(pass_fds=(ledger.fd,), **ledger.env)
         job = await queue.enqueue(noted_slowly, notes.path, "run", 60)
         await until(notes.lines)
         doomed.signal(signal.SIGKILL)
         doomed.wait()
         for step in steps:
             assert ledger.settle(step) == (-signal.SIGKILL if step else 0)
-        start_worker("--name", "other", **lease)
+        start_worker("--name", "other")
         await until(lambda: len(notes.lines()) == 2)
         assert await job.cancel()
         await until_ended(job)
@@ -126,6 +151,7 @@ async def until_ended(job):
         await job.result(timeout=20)
 
 
+@pytest.mark.parametrize("lease", [2.0], indirect=True)
 async def test_a_lease_that_has_lapsed_is_not_given_back(settings, start_worker, ledger, notes):
     """The job is with somebody else by then, and must stay there."""
     async with naq.Queue("default", settings=settings) as queue:
@@ -145,6 +171,7 @@ async def test_a_lease_that_has_lapsed_is_not_given_back(settings, start_worker,
 
 
 @BACKENDS
+@pytest.mark.parametrize("lease", [2.0], indirect=True)
 async def test_a_job_that_blocks_the_loop_keeps_its_lease(settings, start_worker, notes, backend):
     async with naq.Queue("default", settings=settings) as queue:
         workers = [start_worker(backend=backend) for _ in range(2)]
@@ -162,7 +189,7 @@ async def test_a_job_that_blocks_for_too_long_ends_the_worker(
     settings, start_worker, ledger, notes, backend
 ):
     async with naq.Queue("default", settings=settings) as queue:
-        options = {"pass_fds": (ledger.fd,), **LONG, **ledger.env}
+        options = {"pass_fds": (ledger.fd,), **ledger.env}
         doomed = start_worker("--stall-timeout", "1", backend=backend, **options)
         beside = await queue.enqueue(noted_slowly, notes.path, "beside", 60)
         await until(notes.lines)
@@ -181,12 +208,12 @@ async def test_a_forked_child_does_not_keep_what_was_its_parents(
     settings, start_worker, notes, backend
 ):
     async with naq.Queue("default", settings=settings) as queue:
-        doomed = start_worker("--name", "doomed", backend=backend, **LONG)
+        doomed = start_worker("--name", "doomed", backend=backend)
         await queue.enqueue(forks, notes.path, 60)
         await until(notes.lines)
         child, plain = notes.lines()[0].split()
         try:
-            other = start_worker("--name", "other", backend=backend, **LONG)
+            other = start_worker("--name", "other", backend=backend)
             doomed.signal(signal.SIGKILL)
             doomed.wait()
             jobs = [await queue.enqueue(noted, notes.path, str(n)) for n in range(20)]
