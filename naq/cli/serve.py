@@ -6,6 +6,7 @@ signals, tells a supervisor that it is ready and alive, and stops when the super
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import importlib
 import logging
@@ -14,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -106,7 +108,10 @@ def worker(
         allow=allow,
         settings=current,
     )
-    with ledger_or_guardian(common.nats_url if common else None) as described.ledger:
+    with ExitStack() as stack:
+        url = common.nats_url if common else None
+        described.ledger = stack.enter_context(ledger_or_guardian(url))
+        described.on_stranded = partial(_leave_functions, stack)
         _serve(
             described,
             backend,
@@ -262,8 +267,10 @@ def _serve(
     Raises:
         NaqException: the program cannot be run.
     """
+    ended = False
 
     async def main() -> None:
+        nonlocal ended
         problem: NaqException | None = None
         async with anyio.create_task_group() as tasks:
             await tasks.start(partial(_obey_signals, program, handlers or {}, log, stopping))
@@ -273,6 +280,7 @@ def _serve(
                 if monitor is not None:
                     await tasks.start(monitor)
                 await program.run(task_status=_Ready(ready))
+                ended = True
             except NaqException as exc:
                 problem = exc  # raised outside the group, which would wrap it
             notify("STOPPING=1")
@@ -280,9 +288,37 @@ def _serve(
         if problem is not None:
             raise problem
 
-    use_uvloop = backend == "asyncio" and find_spec("uvloop") is not None
-    options = {"use_uvloop": True} if use_uvloop else {}
+    options = {"loop_factory": _loop_factory()} if backend == "asyncio" else {}
     anyio.run(main, backend=backend, backend_options=options)
+    if not ended:
+        raise RuntimeError("a task of this program was cancelled, though nobody stopped it")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes event loops that a task cannot end.
+
+    A ``SystemExit`` or ``KeyboardInterrupt`` of a task ends asyncio's loops at once, whosever task
+    it is: one that a job has started, too. The task has it as its exception all the same, and so
+    has the job that waits for it. (Ctrl-C raises nothing here: it is a signal that is obeyed.)
+    """
+    base: Any = asyncio.SelectorEventLoop
+    if find_spec("uvloop") is not None:
+        import uvloop
+
+        base = uvloop.Loop
+
+    class Loop(base):  # type: ignore[misc]
+        def run_until_complete(self, future: Any) -> Any:
+            waited = asyncio.ensure_future(future, loop=self)
+            while True:
+                try:
+                    return super().run_until_complete(waited)
+                except (SystemExit, KeyboardInterrupt):
+                    if waited.done():
+                        raise
+                    logging.getLogger("naq").exception("a task ends the event loop: it goes on")
+
+    return Loop
 
 
 class _Ready:
@@ -355,8 +391,21 @@ def _leave(code: int) -> int:
         if thread is not threading.main_thread() and not thread.daemon:
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
-                logging.shutdown()
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
+                _exit(code)
     return code
+
+
+def _leave_functions(stack: ExitStack, problem: Exception | None) -> None:
+    """End the process without the functions that ignore that they are stopped."""
+    notify("STOPPING=1")
+    stack.close()  # says that this is no death
+    if problem is not None:
+        render.error(problem)
+    _exit(0 if problem is None else 1)
+
+
+def _exit(code: int) -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -71,10 +71,11 @@ class WorkerInfo(msgspec.Struct, kw_only=True):
     """One worker.
 
     ``kind`` is ``worker`` or ``scheduler``; ``status`` is ``idle``, ``busy``, ``paused``,
-    ``draining`` or ``unresponsive``; ``jobs`` the ids of (up to 100 of) the jobs it runs,
-    ``running`` how many those are; ``seen_at`` and ``started_at`` seconds since the epoch.
-    ``running_of`` and ``waiting_of`` count, by queue, the jobs that run and those that wait for a
-    slot; None where a worker of an older release does not say.
+    ``draining``, ``stuck`` (threads that do not return hold all slots) or ``unresponsive``;
+    ``jobs`` the ids of (up to 100 of) the jobs it runs, ``running`` how many those are; ``seen_at``
+    and ``started_at`` seconds since the epoch. ``running_of`` and ``waiting_of`` count, by queue,
+    the jobs that run and those that wait for a slot; None where a worker of an older release does
+    not say.
     """
 
     id: str

@@ -81,6 +81,7 @@ class Client:
         self._last_try = 0.0
         self._broken: asyncio.Event
         self._closing: asyncio.Event
+        self._hurry = False
 
     @property
     def max_payload(self) -> int:
@@ -132,8 +133,9 @@ class Client:
             with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await self._nc.dispose()
 
-    def close(self) -> None:
-        """Ask :meth:`run` to flush and end."""
+    def close(self, hurry: bool = False) -> None:
+        """Ask :meth:`run` to flush and end; in a ``hurry``, not to wait for the server."""
+        self._hurry = hurry
         self._closing.set()
 
     def start_soon(
@@ -151,7 +153,7 @@ class Client:
     async def _flush_out(self) -> None:
         if self._outbox and self.connected:
             await self._outbox.drained.wait()
-        if self.connected:
+        if self.connected and not self._hurry:
             with contextlib.suppress(nats_errors.Error, asyncio.TimeoutError):
                 await self._nc.flush(timeout=1)
 

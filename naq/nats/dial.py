@@ -232,9 +232,13 @@ async def dial(
             return nc, f"{version.major}.{version.minor}.{version.patch}"
     else:
         problem = _cannot_connect(target, problems[-1] if problems else None)
+    await _dispose(nc)
+    raise problem
+
+
+async def _dispose(nc: NatsClient) -> None:
     with anyio.move_on_after(DISPOSE_TIMEOUT, shield=True):
         await nc.dispose()
-    raise problem
 
 
 def _too_old(target: Target, major: int, minor: int) -> NaqConnectionError | None:

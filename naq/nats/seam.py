@@ -49,6 +49,9 @@ class Seam(Protocol):
     def is_here(self) -> bool:
         """Whether the current code runs on the caller's side."""
 
+    def keep(self) -> None:
+        """Go on when the caller is cancelled, until the client is closed."""
+
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call ``function(done, *args)`` on the client's side and wait for ``done(value)``.
 
@@ -87,12 +90,16 @@ class Mailbox:
 
 
 class DirectSeam:
-    """Both sides are the same asyncio loop."""
+    """Both sides are the same asyncio loop; the client runs within ``scope``."""
 
     is_threaded = False
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, scope: anyio.CancelScope) -> None:
         self.loop = loop
+        self._scope = scope
+
+    def keep(self) -> None:
+        self._scope.shield = True
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         function(*args)
@@ -136,6 +143,9 @@ class ThreadSeam:
         self._deliver = Mailbox(token.run_sync_soon).post
         self._token = token
 
+    def keep(self) -> None:
+        pass  # no cancellation gets there
+
     def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
         return partial(self._deliver, function)
 
@@ -170,7 +180,8 @@ class ThreadSeam:
 async def open_seam(client: Client) -> AsyncIterator[Seam]:
     """Run ``client`` where asyncio is; yield the seam to it once it is connected.
 
-    An exception of the block comes out as it is, not wrapped in a group.
+    An exception of the block comes out as it is, not wrapped in a group. A block that is cancelled
+    has its client until it ends, as cleanup still sends and asks.
 
     Raises:
         NaqConnectionError: the client cannot connect.
@@ -180,10 +191,15 @@ async def open_seam(client: Client) -> AsyncIterator[Seam]:
     async with anyio.create_task_group() as tasks:
         try:
             seam = await tasks.start(serve, client, name="naq connection")
+            seam.keep()
+            hurry = False
             try:
                 yield seam
+            except anyio.get_cancelled_exc_class():
+                hurry = True
+                raise
             finally:
-                seam.post(client.close)
+                seam.post(client.close, hurry)
         except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
             error = exc
     if error is not None:
@@ -200,7 +216,9 @@ def on_trio() -> bool:
 async def _serve_here(  # noqa: ASYNC128
     client: Client, *, task_status: TaskStatus[Seam]
 ) -> None:
-    await client.run(task_status=_Started(task_status.started, DirectSeam))
+    with anyio.CancelScope() as scope:
+        make = partial(DirectSeam, scope=scope)
+        await client.run(task_status=_Started(task_status.started, make))
 
 
 async def _serve_on_a_thread(  # noqa: ASYNC128

@@ -61,6 +61,7 @@ class Handler:
     def __init__(
         self,
         connection: Connection,
+        slots: TaskGroup,
         jobs: TaskGroup,
         services: TaskGroup,
         *,
@@ -78,7 +79,8 @@ class Handler:
 
         Args:
             connection: where jobs come from.
-            jobs: where slots live.
+            slots: where slots live.
+            jobs: where all else lives that is done with jobs.
             services: where threads are waited for; outlives the jobs.
             codec: what may be decoded here.
             settler: reads records.
@@ -103,7 +105,7 @@ class Handler:
         self._crash_limit = crash_limit
         self._hold = hold
         self._slots = Slots[Held](
-            jobs,
+            slots,
             concurrency,
             run=self.run,
             interrupted=conclusions.interrupted,
@@ -119,12 +121,32 @@ class Handler:
             patience=patience,
         )
         self._threads = Threads(
-            services, concurrency, left=self._slots.block, returned=self._slots.unblock
+            services, concurrency, left=self._thread_left, returned=self._slots.unblock
         )
         self._advance = Advance(connection, codec)
         self._tracing = tracing()
         self._crowded = anyio.Event()
         self._usual_duration = SHORT
+
+    @property
+    def running(self) -> int:
+        """How many slots run a job."""
+        return self._slots.busy
+
+    @property
+    def stuck(self) -> bool:
+        """Whether every slot is held by a thread whose job has ended without it."""
+        return self._slots.blocked >= self._concurrency
+
+    def _thread_left(self) -> None:
+        self._slots.block()
+        if self.stuck:
+            log.error(
+                "all %d slots are held by threads of jobs that timed out or were cancelled: "
+                "no job runs here until one returns; give what they wait for a timeout, "
+                "and restart this worker",
+                self._concurrency,
+            )
 
     # ----------------------------------------------------------------- taking
 

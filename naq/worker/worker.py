@@ -2,13 +2,16 @@
 
 What outlives what, from the outside in::
 
-    connection
-      services     announce the worker, renew what it holds; threads until they return
-        jobs       slots, conclusions
-          intake   standing requests; ends first when the worker stops
+    slots          functions of jobs; nobody can end one that ignores that it is stopped
+      connection
+        services   announce the worker, renew what it holds; threads until they return
+          jobs     conclusions
+            intake standing requests; ends first when the worker stops
 
 Stopping goes from the inside out: the intake ends, jobs get until the drain timeout, what is left
 is cancelled and handed back so that another worker takes it at once. Asking twice skips the wait.
+All of that takes a bounded time. A function that goes on all the same loses its job to another
+worker, and the slots are outside of everything, so that it holds up nothing but its own process.
 
 A slot is free again when its function has returned; storing outcomes overlaps with the next jobs,
 up to as many as there are slots. The lease of everything held is renewed until its outcome is
@@ -53,7 +56,7 @@ from naq.worker.settle import PUT_OFF, Settler
 from naq.worker.suspects import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup, TaskStatus
 
@@ -173,8 +176,13 @@ class Worker:
         self._nats_url = nats_url
         self._given = connection
         self._parts: _Parts | None = None
+        self.on_stranded: Callable[[Exception | None], None] | None = None
+        """Called when all is in order but functions that ignore that they are stopped, with what
+        the worker has failed by, if it has. A program that has nothing else to do ends here."""
+        self._stops = 0
         self._stopping: anyio.Event | None = None
         self._forced: anyio.Event | None = None
+        self._starting: anyio.CancelScope | None = None
         self._paused = False
 
     # ----------------------------------------------------------- what it does
@@ -207,6 +215,8 @@ class Worker:
             return "draining"
         if not self.connected:
             return "no link to the server"
+        if self._parts.handler.stuck:
+            return "all slots are held by threads that do not return"
         return "paused" if self._paused else None
 
     def info(self) -> WorkerInfo:
@@ -232,6 +242,8 @@ class Worker:
             return "draining"
         if self._paused:
             return "paused"
+        if self._parts is not None and self._parts.handler.stuck:
+            return "stuck"
         return "busy" if self.running else "idle"
 
     def held(self, job_id: str) -> Held | None:
@@ -291,10 +303,17 @@ class Worker:
             self._parts.intake.pause(on=paused)
 
     def stop(self) -> None:
-        """Take no more jobs and let the running ones finish; called again, do not wait for them."""
+        """Take no more jobs and let the running ones finish; called again, do not wait for them.
+
+        A worker that is still starting gives that up, and one that is not running yet will end as
+        soon as it does.
+        """
+        self._stops += 1
+        if self._starting is not None:
+            self._starting.cancel()
         if self._stopping is None or self._forced is None:
             return
-        if self._stopping.is_set():
+        if self._stops > 1:
             self._forced.set()
         self._stopping.set()
 
@@ -311,6 +330,44 @@ class Worker:
         """
         self._parts = None
         self._stopping, self._forced = stopping, forced = anyio.Event(), anyio.Event()
+        problem: Exception | None = None
+        try:
+            async with anyio.create_task_group() as slots:
+                try:
+                    with anyio.CancelScope() as self._starting:
+                        if self._stops:
+                            self.stop()
+                        await self._serve(slots, stopping, forced, task_status)
+                    if self._starting is not None:
+                        log.info("worker %s: stopped before it had started", self.id)
+                        task_status.started(self)
+                except Exception as exc:  # noqa: BLE001 - raised below, outside of the group
+                    problem = exc
+                finally:
+                    slots.cancel_scope.cancel()
+                    self._strand(problem)
+        finally:
+            self._stops, self._stopping, self._forced, self._starting = 0, None, None, None
+        if problem is not None:
+            raise problem
+        if not stopping.is_set():
+            raise RuntimeError(f"worker {self.id} has ended though nobody stopped it")
+
+    def _strand(self, problem: Exception | None) -> None:
+        """Say so if functions go on although all else has ended."""
+        left = 0 if self._parts is None else self._parts.handler.running
+        if left:
+            log.warning("%d functions ignore that they are stopped; this process waits", left)
+            if self.on_stranded is not None:
+                self.on_stranded(problem)
+
+    async def _serve(  # noqa: ASYNC128 - _work reports readiness
+        self,
+        slots: TaskGroup,
+        stopping: anyio.Event,
+        forced: anyio.Event,
+        task_status: TaskStatus[Worker],
+    ) -> None:
         async with self._presence.started(self._nats_url, self._given) as connection:
             await ensure_streams(connection)
             await ensure_counters(connection)
@@ -321,7 +378,10 @@ class Worker:
                     self._presence.serving(connection, self.info, self.about) as services,
                     anyio.create_task_group() as jobs,
                 ):
-                    parts = self._parts = self._assemble(connection, leases, ledger, services, jobs)
+                    parts = self._assemble(
+                        connection, leases, ledger, slots=slots, services=services, jobs=jobs
+                    )
+                    self._parts = parts
                     services.start_soon(apply_tasks, connection, name="naq worker schedules")
                     services.start_soon(
                         keep_counted, connection, self.tally, name="naq worker counters"
@@ -350,6 +410,8 @@ class Worker:
         connection: Connection,
         leases: Leases,
         ledger: Ledger,
+        *,
+        slots: TaskGroup,
         services: TaskGroup,
         jobs: TaskGroup,
     ) -> _Parts:
@@ -375,6 +437,7 @@ class Worker:
         )
         handler = Handler(
             connection,
+            slots,
             jobs,
             services,
             codec=self._codec,
@@ -407,6 +470,7 @@ class Worker:
             if self.burst:
                 burst = partial(_watch_burst, intake, conclusions, stopping)
                 jobs.start_soon(burst, name="naq worker burst")
+            self._starting = None
             task_status.started(self)
             log.info("worker %s takes jobs from %s", self.id, ", ".join(self.queues))
             await stopping.wait()

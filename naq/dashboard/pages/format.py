@@ -31,7 +31,7 @@ _TONES = {
     "busy": "running starting busy",
     "calm": "pending scheduled idle down finished skipped waiting delayed",
     "care": "retrying retry paused unserved unready backoff stopping draining exited",
-    "bad": "failed expired crashloop unresponsive",
+    "bad": "failed expired crashloop unresponsive stuck",
     "gone": "cancelled",
 }
 _TONE = {state: tone for tone, states in _TONES.items() for state in states.split()}

@@ -61,7 +61,7 @@ _OF_JOBS: Sequence[tuple[str, str, Callable[[Totals], int]]] = (
     ("dead", "Dead letters made.", lambda t: t.dead),
 )
 
-_WORKER_STATUS = ("idle", "busy", "paused", "draining", "unresponsive")
+_WORKER_STATUS = ("idle", "busy", "paused", "draining", "stuck", "unresponsive")
 
 
 async def queue_metrics(connection: Connection) -> str:
