@@ -1,7 +1,8 @@
 """What runs jobs: one worker, from the first request to the last acknowledgement.
 
 * ``worker`` — a worker's life, from its start until it is drained; :class:`naq.Worker`
-* ``intake`` — how jobs come: standing requests, planned by demand
+* ``intake`` — how jobs come: standing requests
+* ``demand`` — how many jobs to ask each queue for, and whose starts next; pure
 * ``handler`` — one job from its delivery until its function has returned
 * ``slots`` — a few long-lived tasks that run one job after another
 * ``suspects`` — jobs whose workers died, kept apart: one at a time, or alone

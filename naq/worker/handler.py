@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from naq.queue.tracing import tracing
 from naq.schedules.advance import Advance, settled
 from naq.schedules.records import revision
 from naq.worker.decide import Bury, Run, Skip, on_delivery
+from naq.worker.demand import Turns
 from naq.worker.execute import Threads, execute
 from naq.worker.held import Held, Running
 from naq.worker.slots import Slots
@@ -74,6 +76,8 @@ class Handler:
         hold: float,
         patience: float,
         freed: Callable[[], None],
+        handed_back: Callable[[str], None],
+        several: bool,
     ) -> None:
         """Make a handler.
 
@@ -91,6 +95,8 @@ class Handler:
             hold: seconds a job waits for a slot before it is handed back.
             patience: seconds a suspect waits for its turn before it is put off.
             freed: called when there may be room for more jobs.
+            handed_back: called with the queue of a job that found no slot in time.
+            several: whether there are several queues, which take turns.
         """
         self.processed = 0
         """Jobs whose function has returned or raised."""
@@ -104,6 +110,8 @@ class Handler:
         self._ledger = ledger
         self._crash_limit = crash_limit
         self._hold = hold
+        self._handed_back = handed_back
+        self._turns = Turns() if several else None
         self._slots = Slots[Held](
             slots,
             concurrency,
@@ -111,6 +119,7 @@ class Handler:
             interrupted=conclusions.interrupted,
             freed=freed,
             prepare=partial(use_connection, connection),
+            turns=self._turns,
         )
         self._suspects = Suspects(
             jobs,
@@ -203,7 +212,16 @@ class Handler:
                 if left > 0:
                     await anyio.sleep(left)
                     continue
-                self._conclusions.hand_back(waiting.popleft())
+                late = waiting.popleft()
+                self._handed_back(late.queue)
+                self._conclusions.hand_back(late)
+
+    def holding(self) -> Counter[str]:
+        """Return how many jobs of each queue run or wait here, if there are several queues."""
+        counts = Counter(held.queue for held in self._slots.waiting)
+        if self._turns is not None:
+            counts.update(self._turns.running)
+        return counts
 
     def hand_back_waiting(self) -> None:
         """Hand back jobs that have not been started, so that other workers run them now."""

@@ -1,17 +1,8 @@
-"""How jobs come to a worker: standing requests to each of its queues, planned by demand.
+"""How jobs come to a worker: standing requests to each of its queues.
 
-:func:`plan` is pure: counts in, requests out. The rule is fairness with full use of the worker:
-
-* Queues known to have a backlog share the free slots evenly, whatever their order; what does not
-  divide goes round in turn.
-* A queue without one keeps one request standing, so that its next job comes at once. A worker of
-  many queues may thus be handed a few jobs more than it has room for (at most one per quiet
-  queue); they wait a moment for a slot and are handed back if none comes free.
-* A worker of one queue asks for exactly what it has room for.
-* Requests are topped up when half of what should stand is used up, not for every single job.
-
-:class:`Intake` plans anew when slots come free and when jobs arrive, after everything that is ready
-to run has run, so that one request asks for many slots.
+How many to ask each for is decided in :mod:`naq.worker.demand`. :class:`Intake` plans anew when
+slots come free, when jobs arrive, and when a request has not been answered, after everything that
+is ready to run has run, so that one request asks for many slots.
 
 A paused intake has no standing requests: its subscriptions end, so the server gives what it would
 have sent here to other workers at once. What was under way by then is taken like any other job.
@@ -19,7 +10,7 @@ have sent here to other workers at once. What was under way by then is taken lik
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,54 +19,19 @@ import anyio.lowlevel
 
 from naq.nats.pull import metadata
 from naq.worker.deaths import Delivery
+from naq.worker.demand import Demand, plan, unanswered_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from naq.nats.connection import Connection, Message, PullHandle
 
     Take = Callable[[str, Message, Delivery], None]
 
-__all__ = ["Demand", "Intake", "plan"]
+__all__ = ["Intake"]
 
 STOP_TIMEOUT = 5.0
 """Seconds for what is under way to arrive; a connection gives up earlier."""
-
-
-@dataclass(slots=True)
-class Demand:
-    """What is known of one queue: requests that stand, and jobs that wait there."""
-
-    queue: str
-    outstanding: int = 0
-    backlog: int = 0
-
-
-def plan(free: int, queues: list[Demand], *, turn: int = 0) -> list[tuple[Demand, int]]:
-    """Return how many more jobs to ask each queue for.
-
-    Args:
-        free: slots without a job.
-        queues: the worker's queues.
-        turn: moves the remainder of the division from queue to queue.
-    """
-    if free <= 0:
-        return []
-    busy = [demand for demand in queues if demand.backlog > 0]
-    requests: list[tuple[Demand, int]] = []
-    for demand in queues:
-        if len(queues) == 1:
-            target = free
-        elif demand.backlog <= 0:
-            target = 1
-        else:
-            share, rest = divmod(free, len(busy))
-            index = (busy.index(demand) + turn) % len(busy)
-            target = share + (index < rest)
-        missing = target - demand.outstanding
-        if missing > 0 and demand.outstanding * 2 <= target:
-            requests.append((demand, missing))
-    return requests
 
 
 class Intake:
@@ -85,6 +41,8 @@ class Intake:
         """Prepare to take jobs of these queues; nothing is asked for yet."""
         self._connection = connection
         self._demand = {queue: Demand(queue) for queue in queues}
+        self._demands = list(self._demand.values())
+        self._several = len(self._demands) > 1
         self._pulls: dict[str, PullHandle] = {}
         self._wanted = anyio.Event()
         self._closing = anyio.Lock()
@@ -100,11 +58,23 @@ class Intake:
         self._paused = on
         self._wanted.set()
 
-    async def run(self, *, room: Callable[[], int], take: Take, paused: Callable[[], None]) -> None:
+    def handed_back(self, queue: str) -> None:
+        """Note that a job of ``queue`` waits there again."""
+        self._demand[queue].backlog += 1
+
+    async def run(
+        self,
+        *,
+        room: Callable[[], int],
+        holding: Callable[[], Mapping[str, int]],
+        take: Take,
+        paused: Callable[[], None],
+    ) -> None:
         """Ask for jobs until cancelled or stopped.
 
         Args:
             room: how many jobs there is room for now.
+            holding: how many jobs of each queue run or wait here; asked if there are several.
             take: called with queue, message and delivery of each job.
             paused: called when a pause has come into force: nothing more will arrive.
         """
@@ -116,9 +86,15 @@ class Intake:
                 paused()
             elif not (self._paused or self._pulls or self._stopped):
                 self._open(take)
+            until = None
             if self._pulls:
-                self._request(room())
-            await self._wanted.wait()
+                self._request(room(), holding() if self._several else {})
+                until = unanswered_at(self._demands)
+            if until is None:
+                await self._wanted.wait()
+            else:
+                with anyio.move_on_after(max(0.0, until - time.monotonic())):
+                    await self._wanted.wait()
             self._wanted = anyio.Event()
             await anyio.lowlevel.checkpoint()
 
@@ -162,19 +138,21 @@ class Intake:
         for demand in self._demand.values():
             demand.outstanding = 0
 
-    def _request(self, room: int) -> None:
-        self._turn += 1
-        for demand, missing in plan(room, list(self._demand.values()), turn=self._turn):
-            demand.outstanding += missing
+    def _request(self, room: int, holding: Mapping[str, int]) -> None:
+        now = time.monotonic()
+        for demand, missing in plan(room, self._demands, holding, now):
+            self._turn += 1
+            demand.asked(missing, turn=self._turn, now=now)
             self._pulls[demand.queue].request(missing)
 
     def _on_lost(self, demand: Demand, lost: int) -> None:
-        demand.outstanding = max(0, demand.outstanding - lost)
+        demand.lost(lost)
         self._wanted.set()
 
     def _on_jobs(self, demand: Demand, take: Take, messages: list[Message]) -> None:
-        demand.outstanding = max(0, demand.outstanding - len(messages))
+        pending = demand.backlog
         for message in messages:
-            delivered, seq, demand.backlog = metadata(message.reply)
+            delivered, seq, pending = metadata(message.reply)
             take(demand.queue, message, Delivery(seq, delivered))
+        demand.answered(len(messages), backlog=pending, now=time.monotonic())
         self._wanted.set()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from naq.worker.demand import Turns
+
 __all__ = ["Slots"]
 
 FAR = 1e9
@@ -44,6 +46,7 @@ FAR = 1e9
 
 
 class _Work(Protocol):
+    queue: str
     scope: anyio.CancelScope | None
 
 
@@ -51,7 +54,7 @@ W = TypeVar("W", bound=_Work)
 
 
 class Slots(Generic[W]):
-    """Runs what is submitted, at most ``limit`` at a time, first come first served."""
+    """Runs what is submitted, at most ``limit`` at a time."""
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Slots(Generic[W]):
         interrupted: Callable[[W], Awaitable[None]],
         freed: Callable[[], None],
         prepare: Callable[[], None],
+        turns: Turns | None = None,
     ) -> None:
         """Make room for ``limit`` jobs.
 
@@ -73,6 +77,7 @@ class Slots(Generic[W]):
             interrupted: called for a job that was stopped.
             freed: called when a slot has come free.
             prepare: called once in each runner, to set the context variables jobs shall see.
+            turns: says whose job is next; None: first come, first served.
         """
         self.busy = 0
         self.blocked = 0
@@ -84,6 +89,7 @@ class Slots(Generic[W]):
         self._interrupted = interrupted
         self._freed = freed
         self._prepare = prepare
+        self._turns = turns
         self._first: W | None = None
         self._alone = self._beside_threads = False
         self._count = 0
@@ -208,6 +214,8 @@ class Slots(Generic[W]):
 
     async def _run_one(self, work: W, scope: anyio.CancelScope) -> bool:
         work.scope = scope
+        if self._turns is not None:
+            self._turns.started(work)
         self.busy += 1
         if self.waiting:
             self._wake()
@@ -220,6 +228,8 @@ class Slots(Generic[W]):
             raise
         finally:
             self.busy -= 1
+            if self._turns is not None:
+                self._turns.ended(work)
             work.scope = None  # cancelling this job must not hit the next one
         self._freed()
         return True
@@ -233,7 +243,12 @@ class Slots(Generic[W]):
         if self._first is not None:
             work, self._first = self._first, None
             return work
-        return self.waiting.popleft()
+        if self._turns is None or len(self.waiting) == 1:
+            return self.waiting.popleft()
+        index = self._turns.next(self.waiting)
+        work = self.waiting[index]
+        del self.waiting[index]
+        return work
 
 
 class _Footing:

@@ -449,6 +449,8 @@ class Worker:
             hold=self._hold,
             patience=self._patience,
             freed=intake.want,
+            handed_back=intake.handed_back,
+            several=len(self.queues) > 1,
         )
         return _Parts(connection, intake, conclusions, handler)
 
@@ -462,7 +464,11 @@ class Worker:
     ) -> None:
         intake, handler, conclusions = parts.intake, parts.handler, parts.conclusions
         take = partial(
-            intake.run, room=handler.room, take=handler.take, paused=handler.hand_back_waiting
+            intake.run,
+            room=handler.room,
+            holding=handler.holding,
+            take=handler.take,
+            paused=handler.hand_back_waiting,
         )
         try:
             jobs.start_soon(take, name="naq worker intake")

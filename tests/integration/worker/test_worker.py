@@ -131,6 +131,21 @@ async def test_queues_are_served_alike_whatever_their_order(connection, run_work
     assert 15 <= first.count("a") <= 45
 
 
+async def test_two_queues_take_turns_at_one_slot(connection, run_worker):
+    async with (
+        naq.Queue("a", connection=connection) as a,
+        naq.Queue("b", connection=connection) as b,
+    ):
+        await a.enqueue_many([naq.call(measured, "a") for _ in range(30)])
+        last = (await b.enqueue_many([naq.call(measured, "b") for _ in range(4)]))[-1]
+        async with run_worker("a", "b", concurrency=1):
+            await last.result(timeout=20)
+            await a.purge()
+
+    assert Gauge.order.index("b") <= 3
+    assert len(Gauge.order) <= 12
+
+
 async def test_a_quiet_queue_is_served_at_once_beside_a_busy_one(connection, run_worker):
     async with (
         naq.Queue("busy", connection=connection) as busy,
