@@ -27,7 +27,7 @@ import naq
 from benchmarks import _stage
 from benchmarks.jobs import noop
 from naq.dashboard.app import STATIC
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.job import DeadLetter, Failure
 from naq.jobs.presence import WorkerInfo, announce
 

@@ -13,7 +13,7 @@ import nats
 from benchmarks.peers import _jobs
 from benchmarks.peers._driver import URL
 from naq.base.names import Names
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.job import JobRecord, JobStatus
 from naq.settings import Settings
 

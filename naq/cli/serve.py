@@ -25,7 +25,7 @@ from cyclopts import Parameter
 
 from naq.base.fork import undone_in_children
 from naq.base.imports import let_import
-from naq.cli import render
+from naq.cli import boundary, render
 from naq.cli.common import Common, Duration, Flag, import_problem, settings
 from naq.exceptions import EnvironmentProblemError, NaqException
 from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
@@ -399,9 +399,7 @@ def _leave_functions(stack: ExitStack, problem: Exception | None) -> None:
     """End the process without the functions that ignore that they are stopped."""
     notify("STOPPING=1")
     stack.close()  # says that this is no death
-    if problem is not None:
-        render.error(problem)
-    _exit(0 if problem is None else 1)
+    _exit(0 if problem is None else boundary.say(problem))
 
 
 def _exit(code: int) -> None:

@@ -2,11 +2,9 @@
 
 - ``job``: the values, as they are queued, stored and held by callers
 - ``calls``: what may be enqueued, and with which options; arguments as JSON
-- ``codec``: calls, values and messages to bytes and back; signatures
-- ``unpickle``: pickles, those of older releases too
+- ``coding/``: calls, values and messages to bytes and back; signatures
 - ``message``: from a call to the message that queues it
 - ``layout``: the streams and consumers on the server
-- ``storable``: what is recorded, such that it can be stored whatever user code left in it
 - ``results``: how a job ended: read it, wait for it, write it
 - ``deadletters``: jobs that will not be tried again
 - ``inspect``: where a job is, how to stop it and how to forget it

@@ -13,7 +13,7 @@ import msgspec
 
 from naq.base.names import OWN_HEADER, SIGNATURE
 from naq.exceptions import JobNotFoundError, SerializationError
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.job import DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import LATER_COPIES, trace_headers
 from naq.jobs.results import Results

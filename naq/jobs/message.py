@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from naq.base.names import Names
     from naq.jobs.calls import Function
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
 
 __all__ = [
     "LATER_COPIES",

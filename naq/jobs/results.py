@@ -24,9 +24,9 @@ from naq.exceptions import (
     JobTimeoutError,
     SerializationError,
 )
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
+from naq.jobs.coding.storable import storable
 from naq.jobs.job import TIMEOUT_TYPE, Failure, JobRecord, JobStatus
-from naq.jobs.storable import storable
 from naq.nats.connection import connect
 from naq.nats.jetstream import EXPECTED_SEQUENCE, TTL
 from naq.nats.streams import MOST_SUBJECTS

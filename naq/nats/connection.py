@@ -196,7 +196,7 @@ class Connection:
         @asynccontextmanager
         async def opened() -> AsyncIterator[Connection]:
             if self._seam.is_threaded:
-                seam = DirectSeam(self._seam.loop)
+                seam = DirectSeam(self._seam.loop, anyio.CancelScope())
                 yield Connection(seam, self._client, settings=self.settings, target=self.target)
                 return
             async with connect(self.given_url, settings=self.settings, name=name) as connection:

@@ -22,7 +22,7 @@ from naq.jobs.job import JobRecord
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.jobs.message import Prepared
     from naq.nats.connection import Connection, Stored
 

@@ -13,7 +13,7 @@ import msgspec
 from naq.base.names import ATTEMPT, check_job_id
 from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
 from naq.jobs import calls
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.inspect.info import cancel_job
 from naq.jobs.job import UNKNOWN, JobMessage, JobStatus
 from naq.jobs.message import at, carried, scheduled_for

@@ -14,7 +14,7 @@ from naq.base.names import check_job_id
 from naq.base.public import public
 from naq.jobs import presence
 from naq.jobs.calls import queue_of
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.inspect.info import forget_job
 from naq.jobs.message import Batch
 from naq.jobs.results import Results

@@ -13,7 +13,7 @@ from naq.base.public import public
 from naq.exceptions import ConfigurationError
 from naq.jobs import calls
 from naq.jobs.calls import Call, Declared
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.inspect.backend import Backend
 from naq.jobs.inspect.info import cancel_job, forget_job
 from naq.jobs.job import Job, JobMessage

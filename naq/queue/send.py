@@ -29,7 +29,7 @@ from naq.queue.tracing import tracing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.jobs.inspect.backend import Backend
     from naq.jobs.message import Batch, Prepared
     from naq.nats.connection import Connection, Envelope

@@ -38,7 +38,7 @@ from naq.schedules.timing import EARLY
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.jobs.job import JobMessage
     from naq.nats.connection import Connection
 

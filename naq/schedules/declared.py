@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from naq.base.names import check_queue
 from naq.exceptions import ConfigurationError, NaqConnectionError, SerializationError
 from naq.jobs.calls import queue_of
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.schedules.manage import Schedules, wanted
 from naq.schedules.schedule import ScheduleStatus
 

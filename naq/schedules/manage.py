@@ -16,7 +16,7 @@ from naq.base.public import public
 from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
 from naq.jobs import calls
 from naq.jobs.calls import Call
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.inspect.backend import Backend
 from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams

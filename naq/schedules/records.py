@@ -18,7 +18,7 @@ from naq.nats.jetstream import SCHEDULE, SCHEDULE_TARGET, SCHEDULE_TIME_ZONE, TT
 from naq.schedules.schedule import ScheduleRecord, ScheduleStatus
 
 if TYPE_CHECKING:
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.nats.connection import Connection, Stored
 
 __all__ = ["Records", "revision"]

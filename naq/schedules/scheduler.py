@@ -25,7 +25,7 @@ import anyio.lowlevel
 from naq.base.public import public
 from naq.exceptions import ConfigurationError
 from naq.jobs import presence
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.layout import ensure_streams, ensure_ticks
 from naq.jobs.presence import Presence, WorkerInfo
 from naq.jobs.shared import open_connection

@@ -1,8 +1,7 @@
 """What runs jobs: one worker, from the first request to the last acknowledgement.
 
 * ``worker`` — a worker's life, from its start until it is drained; :class:`naq.Worker`
-* ``intake`` — how jobs come: standing requests
-* ``demand`` — how many jobs to ask each queue for, and whose starts next; pure
+* ``intake/`` — how jobs come: standing requests, planned by demand
 * ``handler`` — one job from its delivery until its function has returned
 * ``slots`` — a few long-lived tasks that run one job after another
 * ``suspects`` — jobs whose workers died, kept apart: one at a time, or alone
@@ -10,9 +9,7 @@
 * ``conclude`` — the end of a job: settled, counted, logged and let go of
 * ``settle`` — an outcome becomes stores and one settlement; their order is the delivery guarantee
 * ``decide`` — what a delivery and a failure lead to; pure
-* ``deaths`` — what the deaths of its workers say about a job; pure
-* ``leases`` — which jobs are certainly still this worker's; pure
-* ``life`` — renewal, stalls, and the aftermath of a death: what vouches for the process
+* ``life/`` — leases, stalls, and what a death says and leaves behind
 * ``held`` — a job in a worker's hands, and which job a log record is about
 * ``monitor`` — ``/healthz``, ``/readyz`` and ``/metrics`` of a worker or scheduler
 """

@@ -6,7 +6,7 @@ whether to run it, as which attempt, and with how much care. :func:`on_failure` 
 attempt leads to. Neither knows NATS.
 
 Every start is an *attempt*, but only failures count against ``max_retries``, and only crashes
-against the crash limit (:mod:`naq.worker.deaths`). A deploy costs a job nothing.
+against the crash limit (:mod:`naq.worker.life.deaths`). A deploy costs a job nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.base.backoff import retry_delay
-from naq.worker.deaths import Care, care, past, poison
+from naq.worker.life.deaths import Care, care, past, poison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from naq.jobs.job import Failure, JobMessage, JobRecord, JobStatus
-    from naq.worker.deaths import Delivery
+    from naq.worker.life.deaths import Delivery
 
 __all__ = ["Bury", "Retry", "Run", "Skip", "on_delivery", "on_failure"]
 

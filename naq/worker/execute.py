@@ -23,8 +23,8 @@ import msgspec
 
 from naq.exceptions import JobTimeoutError, SerializationError
 from naq.jobs.calls import unwrapped
+from naq.jobs.coding.storable import plain
 from naq.jobs.job import TIMEOUT_TYPE, CurrentJob, Failure, running
-from naq.jobs.storable import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.jobs.job import JobMessage
 
 __all__ = ["Outcome", "Threads", "execute", "failure_of"]

@@ -27,9 +27,9 @@ from naq.queue.tracing import tracing
 from naq.schedules.advance import Advance, settled
 from naq.schedules.records import revision
 from naq.worker.decide import Bury, Run, Skip, on_delivery
-from naq.worker.demand import Turns
 from naq.worker.execute import Threads, execute
 from naq.worker.held import Held, Running
+from naq.worker.intake.demand import Turns
 from naq.worker.slots import Slots
 from naq.worker.suspects import Suspects
 
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.nats.connection import Connection, Message
     from naq.queue.tracing import AttemptSpan
     from naq.worker.conclude import Conclusions
-    from naq.worker.deaths import Delivery
     from naq.worker.execute import Outcome
+    from naq.worker.life.deaths import Delivery
     from naq.worker.life.ledger import Ledger
     from naq.worker.settle import Settler
 

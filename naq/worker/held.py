@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.jobs.job import JobStatus, current_job
-from naq.worker.deaths import past
+from naq.worker.life.deaths import past
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from naq.jobs.job import JobMessage, JobRecord
     from naq.queue.tracing import AttemptSpan
-    from naq.worker.deaths import Delivery, Past
     from naq.worker.decide import Run
     from naq.worker.execute import Outcome
+    from naq.worker.life.deaths import Delivery, Past
 
 __all__ = ["Held", "Running", "about", "job_fields", "log_failure"]
 

@@ -23,7 +23,7 @@ delivery, then the job is another worker's by now; else what it tells is what go
 the server cannot store (no link, a full disk), the outcome is kept and tried again while the lease
 is renewed.
 
-A job is handed back only while its lease is certain (:mod:`naq.worker.leases`).
+A job is handed back only while its lease is certain (:mod:`naq.worker.life.leases`).
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ import msgspec
 from naq.base import backoff
 from naq.base.names import ATTEMPT
 from naq.exceptions import NaqConnectionError, PayloadTooLargeError, SerializationError
+from naq.jobs.coding.storable import plain, storable
 from naq.jobs.deadletters import ever_smaller
 from naq.jobs.job import UNKNOWN, Attempt, DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import at, carried
-from naq.jobs.storable import plain, storable
 from naq.nats.jetstream import MESSAGE_ID, SCHEDULE, SCHEDULE_TARGET, nak, term
-from naq.worker.deaths import NOTHING, Ended, Noted, Taken, remember, standing
 from naq.worker.decide import SHORT_DELAY, Bury, on_failure
 from naq.worker.held import about
+from naq.worker.life.deaths import NOTHING, Ended, Noted, Taken, remember, standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from naq.jobs.codec import Codec
+    from naq.jobs.coding.codec import Codec
     from naq.jobs.results import Results
     from naq.nats.connection import Connection, PubAck
     from naq.worker.decide import Retry
     from naq.worker.execute import Outcome
     from naq.worker.held import Held, Running
-    from naq.worker.leases import Leases
+    from naq.worker.life.leases import Leases
 
 __all__ = ["Settler"]
 

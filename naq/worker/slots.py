@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from naq.worker.demand import Turns
+    from naq.worker.intake.demand import Turns
 
 __all__ = ["Slots"]
 

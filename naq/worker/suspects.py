@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from naq.worker.deaths import PUT_OFF_LIMIT, Care
+from naq.worker.life.deaths import PUT_OFF_LIMIT, Care
 
 if TYPE_CHECKING:
     from collections.abc import Callable

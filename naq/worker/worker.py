@@ -35,7 +35,7 @@ from naq.base.names import check_queue
 from naq.base.public import public
 from naq.exceptions import ConfigurationError
 from naq.jobs import presence
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.layout import ensure_consumer, ensure_counters, ensure_streams
 from naq.jobs.presence import Presence, Whereabouts, WorkerInfo
 from naq.jobs.results import Results
@@ -47,8 +47,8 @@ from naq.settings import Settings
 from naq.worker.conclude import Conclusions
 from naq.worker.decide import SHORT_DELAY
 from naq.worker.handler import HOLD, Handler
-from naq.worker.intake import Intake
-from naq.worker.leases import Leases
+from naq.worker.intake.intake import Intake
+from naq.worker.life.leases import Leases
 from naq.worker.life.ledger import Ledger, opened
 from naq.worker.life.renewal import vouching
 from naq.worker.life.stall import arming

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from schedule_notes import ran
 
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.schedules.advance import Advance
 from naq.schedules.scheduler import Scheduler
 

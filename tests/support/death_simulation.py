@@ -1,7 +1,7 @@
 """Workers that die, simulated: which jobs are buried, by which rule, and how long it all takes.
 
 Some jobs kill the process they run in, each time. Time is simulated; what is decided is decided by
-:mod:`naq.worker.deaths`, or by a :class:`Policy` that differs from it in one thing.
+:mod:`naq.worker.life.deaths`, or by a :class:`Policy` that differs from it in one thing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from naq.worker.deaths import (
+from naq.worker.life.deaths import (
     PUT_OFF_LIMIT,
     Care,
     Death,

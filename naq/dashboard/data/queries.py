@@ -22,7 +22,7 @@ from naq.dashboard.data.rows import (
 )
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs import presence
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.deadletters import DeadLetters
 from naq.jobs.inspect.info import job_info, job_message
 from naq.jobs.inspect.states import Moment, states_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from naq.base.names import Kind
 from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs import presence
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.inspect.states import seen, state_of
 from naq.jobs.job import UNKNOWN, DeadLetter, JobInfo, JobMessage, JobRecord, JobStatus, utc
 from naq.jobs.message import scheduled_for

@@ -14,7 +14,7 @@ from prometheus_client.core import HistogramMetricFamily
 from naq.base.exposition import build_info, counter, gauge, text
 from naq.exceptions import SerializationError
 from naq.jobs import presence
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.layout import ensure_streams
 from naq.nats.streams import Followed
 from naq.queue.numbers.counters import totals

@@ -5,7 +5,7 @@ supervisor, which knows how it ended, or a guardian. For each job in the ledger:
 
 1. read its record; if the job has ended, acknowledge it;
 2. write a note into the record by compare-and-set: this delivery has ended, how, and whether the
-   job was running (:func:`naq.worker.deaths.on_death`);
+   job was running (:func:`naq.worker.life.deaths.on_death`);
 3. hand the job back, so that another worker has it at once.
 
 It may die between any two steps, or run twice: what is not done is done when the lease lapses, and
@@ -31,7 +31,7 @@ from naq.nats.connection import connect
 from naq.nats.jetstream import ACK, INFO, nak
 from naq.nats.pull import metadata
 from naq.supervisor.notify import ledger
-from naq.worker.deaths import Death, Delivery, Note, Stage, Taken, on_death
+from naq.worker.life.deaths import Death, Delivery, Note, Stage, Taken, on_death
 from naq.worker.life.ledger import State, clock, oom_kills, read
 
 if TYPE_CHECKING:

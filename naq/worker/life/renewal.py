@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from naq.nats.connection import Connection, Opener
-    from naq.worker.leases import Leases
+    from naq.worker.life.leases import Leases
     from naq.worker.life.ledger import Ledger
 
 __all__ = ["Leased", "vouching"]

@@ -14,7 +14,7 @@ from schedule_notes import note, ran
 import naq
 from examples.tasks import add
 from naq.exceptions import ConfigurationError, JobNotFoundError, SerializationError
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.job import JobStatus
 from naq.nats.connection import use_connection
 from naq.queue import delayed

@@ -18,7 +18,7 @@ from naq.exceptions import (
     PayloadTooLargeError,
     SerializationError,
 )
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.deadletters import DeadLetters
 from naq.queue import admin as _queues
 from naq.queue.queue import Queue

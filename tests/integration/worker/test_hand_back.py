@@ -11,14 +11,14 @@ import pytest
 import naq
 from examples.tasks import nap
 from naq.exceptions import JobExpiredError
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.job import Attempt, JobRecord, JobStatus
 from naq.jobs.results import Results
 from naq.nats.jetstream import ACK, NAK, nak
-from naq.worker.deaths import Death, Delivery, Note, Stage, on_death
 from naq.worker.execute import Outcome
 from naq.worker.held import Held, Running
-from naq.worker.leases import Leases
+from naq.worker.life.deaths import Death, Delivery, Note, Stage, on_death
+from naq.worker.life.leases import Leases
 from naq.worker.settle import Settler
 
 TIMES = 5

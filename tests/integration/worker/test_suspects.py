@@ -14,7 +14,7 @@ from naq.jobs.deadletters import DeadLetters
 from naq.jobs.job import JobRecord, JobStatus, Suspicion
 from naq.jobs.presence import Whereabouts
 from naq.jobs.results import Results
-from naq.worker.deaths import ALONE_AFTER_LOST, PUT_OFF_LIMIT
+from naq.worker.life.deaths import ALONE_AFTER_LOST, PUT_OFF_LIMIT
 
 
 class Stage:

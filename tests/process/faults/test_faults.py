@@ -21,7 +21,7 @@ import naq
 from naq.exceptions import JobExecutionError, NaqConnectionError, ServerRefusedError
 from naq.jobs.deadletters import DeadLetters
 from naq.jobs.results import Results
-from naq.worker.deaths import Death, Delivery, Stage, on_death
+from naq.worker.life.deaths import Death, Delivery, Stage, on_death
 
 pytestmark = pytest.mark.process
 

@@ -8,7 +8,7 @@ import pytest
 
 from naq.cli.queue.jobs import _described, _show
 from naq.jobs.job import JobInfo, JobStatus
-from naq.worker.deaths import Death, Delivery, Stage, on_death, past
+from naq.worker.life.deaths import Death, Delivery, Stage, on_death, past
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from examples.tasks import add, greet
 from naq.base.text import resolve
 from naq.exceptions import ConfigurationError, SerializationError
-from naq.jobs.codec import Codec, reference
+from naq.jobs.coding.codec import Codec, reference
 from naq.jobs.job import JobMessage, JobRecord, JobStatus
 
 PICKLE = Codec()

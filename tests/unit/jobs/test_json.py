@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from naq.exceptions import SerializationError
 from naq.jobs.calls.arguments import from_json, to_json
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 
 if TYPE_CHECKING:
     from somewhere import Context

@@ -20,7 +20,7 @@ from naq.exceptions import ConfigurationError
 from naq.jobs import calls
 from naq.jobs.calls import Call
 from naq.jobs.calls.arguments import from_json, to_json
-from naq.jobs.codec import Codec, reference
+from naq.jobs.coding.codec import Codec, reference
 from naq.jobs.message import Batch, prepare
 from naq.queue.task import Task
 from naq.services.policies import _decode

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import naq
 from naq.exceptions import ConfigurationError, SerializationError
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
 from naq.jobs.message import Batch, Prepared, prepare
 from naq.settings import Settings
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naq.exceptions import SerializationError
-from naq.jobs.codec import Codec
+from naq.jobs.coding.codec import Codec
+from naq.jobs.coding.storable import plain, storable
 from naq.jobs.job import Attempt, DeadLetter, Failure, JobRecord, JobStatus
-from naq.jobs.storable import plain, storable
 
 SURROGATE = "r\udce9sum\udce9.txt"
 

@@ -11,8 +11,8 @@ import pytest
 
 import naq
 from naq.exceptions import JobError, JobExecutionError, SerializationError
-from naq.jobs import unpickle
-from naq.jobs.codec import Codec
+from naq.jobs.coding import unpickle
+from naq.jobs.coding.codec import Codec
 from naq.jobs.job import Failure, JobRecord, JobStatus
 from naq.jobs.results import job_error
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naq.jobs.job import Attempt, JobRecord, JobStatus, Suspicion
-from naq.worker.deaths import (
+from naq.worker.life.deaths import (
     ALONE_AFTER_LOST,
     LOST_ALONE_LIMIT,
     NOTHING,

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naq.jobs.job import JobMessage, JobRecord, JobStatus, Suspicion
-from naq.worker.deaths import ALONE_AFTER_LOST, LOST_ALONE_LIMIT, Care, Delivery
 from naq.worker.decide import (
     FIRST,
     SHORT_DELAY,
@@ -19,6 +18,7 @@ from naq.worker.decide import (
     on_delivery,
     on_failure,
 )
+from naq.worker.life.deaths import ALONE_AFTER_LOST, LOST_ALONE_LIMIT, Care, Delivery
 
 
 def job(**options):

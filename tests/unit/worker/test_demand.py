@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.worker.demand import ANSWER, Demand, Turns, plan, unanswered_at
+from naq.worker.intake.demand import ANSWER, Demand, Turns, plan, unanswered_at
 
 
 def asked(room, demands, held=None, now=0.0):

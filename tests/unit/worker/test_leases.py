@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.worker.leases import Leases
+from naq.worker.life.leases import Leases
 
 
 def test_a_lease_is_certain_until_shortly_before_its_end():

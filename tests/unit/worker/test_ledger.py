@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.worker.deaths import Stage
 from naq.worker.life.aftermath import death_of, lease_holds, stage_of, status_of
+from naq.worker.life.deaths import Stage
 from naq.worker.life.ledger import SLOT, Contents, Entry, Ledger, State, clock, read
 
 REPLY = "$JS.ACK.naq_jobs.naq_default.1.7.7.1732692000000000000.0"

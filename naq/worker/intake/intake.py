@@ -1,6 +1,6 @@
 """How jobs come to a worker: standing requests to each of its queues.
 
-How many to ask each for is decided in :mod:`naq.worker.demand`. :class:`Intake` plans anew when
+How many to ask each for is decided in :mod:`naq.worker.intake.demand`. :class:`Intake` plans anew when
 slots come free, when jobs arrive, and when a request has not been answered, after everything that
 is ready to run has run, so that one request asks for many slots.
 
@@ -18,8 +18,8 @@ import anyio
 import anyio.lowlevel
 
 from naq.nats.pull import metadata
-from naq.worker.deaths import Delivery
-from naq.worker.demand import Demand, plan, unanswered_at
+from naq.worker.intake.demand import Demand, plan, unanswered_at
+from naq.worker.life.deaths import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -27,7 +27,7 @@ _MOVED = {
     "naq.job:JobMessage": "naq.jobs.job:JobMessage",
     "naq.job:JobRecord": "naq.jobs.job:JobRecord",
     "naq.presence:WorkerInfo": "naq.jobs.presence:WorkerInfo",
-    "naq.serializers:Codec": "naq.jobs.codec:Codec",
+    "naq.serializers:Codec": "naq.jobs.coding.codec:Codec",
 }
 
 

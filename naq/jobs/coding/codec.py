@@ -23,9 +23,9 @@ import msgspec
 from naq.base import text
 from naq.base.names import SIGNATURE
 from naq.exceptions import ConfigurationError, SerializationError
-from naq.jobs import unpickle
 from naq.jobs.calls.arguments import from_json, to_json, value_to_json
 from naq.jobs.calls.call import named, unwrapped
+from naq.jobs.coding import unpickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

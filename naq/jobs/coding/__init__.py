@@ -1,0 +1,6 @@
+"""Calls, values and messages as bytes, and back.
+
+* ``codec`` — bytes and back, with signatures
+* ``unpickle`` — what pickles of older releases name
+* ``storable`` — what can always be written: plain text, whatever an exception says
+"""
