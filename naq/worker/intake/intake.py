@@ -1,8 +1,8 @@
 """How jobs come to a worker: standing requests to each of its queues.
 
-How many to ask each for is decided in :mod:`naq.worker.intake.demand`. :class:`Intake` plans anew when
-slots come free, when jobs arrive, and when a request has not been answered, after everything that
-is ready to run has run, so that one request asks for many slots.
+How many to ask each for is decided in :mod:`naq.worker.intake.demand`. :class:`Intake` plans anew
+when slots come free, when jobs arrive, and when a request has not been answered, after everything
+that is ready to run has run, so that one request asks for many slots.
 
 A paused intake has no standing requests: its subscriptions end, so the server gives what it would
 have sent here to other workers at once. What was under way by then is taken like any other job.

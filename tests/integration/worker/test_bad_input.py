@@ -177,8 +177,8 @@ async def test_a_message_under_another_jobs_name(queue, run_worker, connection):
 
 
 async def test_a_record_that_cannot_be_read_does_not_stop_the_job(queue, run_worker, connection):
-    await connection.store(connection.names.result("mine"), b"garbage")
     job = await queue.enqueue(add, 1, 1, job_id="mine")
+    await connection.store(connection.names.result("mine"), b"garbage")
     with pytest.raises(SerializationError, match="is no JobRecord"):
         await job.status()
 
