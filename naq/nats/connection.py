@@ -90,6 +90,19 @@ def use_connection(connection: Connection) -> None:
     _current.set(connection)
 
 
+@contextmanager
+def using(connection: Connection) -> Iterator[None]:
+    """Make :func:`current_connection` return ``connection`` for the length of the block."""
+    token = _current.set(connection)
+    try:
+        yield
+    finally:
+        try:
+            _current.reset(token)
+        except ValueError:  # left in another context than entered (a fixture, a generator)
+            _current.set(None)
+
+
 class Opener(Protocol):
     """Opens a connection, for the length of a block."""
 
@@ -439,10 +452,9 @@ async def connect(
         connection = Connection(seam, client, settings=settings, target=client.target)
         connection.given_url = nats_url
         await _require_jetstream(connection)
-        token = _current.set(connection)
         _open.append(connection)
         try:
-            with connection.link_listener(connection.forget):
+            with using(connection), connection.link_listener(connection.forget):
                 yield connection
         finally:
             if connection in _open:  # not in the child of a fork
@@ -450,10 +462,6 @@ async def connect(
             with anyio.move_on_after(LAST_USERS, shield=True):
                 await connection.unused()
             connection.open = False
-            try:
-                _current.reset(token)
-            except ValueError:  # left in another context than entered (a fixture, a generator)
-                _current.set(None)
 
 
 async def _require_jetstream(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +20,7 @@ from naq.jobs.job import Job, JobMessage
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.message import Batch, prepare
 from naq.jobs.shared import open_connection
+from naq.nats.connection import using
 from naq.queue import admin
 from naq.queue.send import Sender
 from naq.schedules.manage import Schedules, wanted
@@ -92,7 +93,8 @@ class Queue(anyio.AsyncContextManagerMixin):
             await self._declare(connection, self.name)
             self._sender = Sender(connection, self._codec, Backend(connection))
             try:
-                yield self
+                with nullcontext() if self._given else using(connection):
+                    yield self
             finally:
                 self._sender = None
 

@@ -133,9 +133,8 @@ SCHEDULED = "after the schedule of a retry is stored, before the ack"
     [
         (RECORDED, failing_first, 0, "retrying"),
         (RECORDED, slow_first, 0, "pending"),
-        (SCHEDULED, failing_first, 3600, "retrying"),
     ],
-    ids=["retry", "hand-back", "scheduled retry"],
+    ids=["retry", "hand-back"],
 )
 async def test_a_worker_killed_after_it_wrote_what_comes_next(  # noqa: PLR0917
     settings, start_worker, notes, step, function, delay, status
@@ -159,6 +158,23 @@ async def test_a_worker_killed_after_it_wrote_what_comes_next(  # noqa: PLR0917
         assert (record.attempts, record.crashes, record.lost) == (2, 0, 0)
 
 
+async def test_a_worker_killed_after_it_scheduled_a_retry(settings, start_worker, notes):
+    """Its death was seen, so the message it held waits as long as the scheduled one."""
+    async with naq.Queue("default", settings=settings) as queue:
+        doomed = start_worker(step=SCHEDULED)
+        job = await queue.enqueue(failing_first, notes.path, max_retries=1, retry_delay=3600)
+        assert doomed.wait() == -signal.SIGKILL
+        await until(lambda: "handed back 1 of its 1 jobs (0 were running)" in doomed.output)
+
+        record = (await job.refresh()).record
+        assert (record.status, record.attempts, record.lost) == ("retrying", 1, 0)
+        assert await job.cancel()
+        start_worker("--name", "other")
+        with pytest.raises(naq.JobCancelledError):
+            await job.result(timeout=20)
+        assert notes.lines() == ["1"]
+
+
 async def test_a_worker_killed_after_it_stored_a_dead_letter(settings, start_worker, notes):
     async with naq.Queue("default", settings=settings) as queue:
         doomed = start_worker(step="after the dead letter is stored, before the record")
@@ -170,7 +186,8 @@ async def test_a_worker_killed_after_it_stored_a_dead_letter(settings, start_wor
         assert await job.result(timeout=1) == 2  # it had a second try, since nobody knew of its end
         assert (await queue.stats()).dead == 0
         record = (await job.refresh()).record
-        assert (record.attempts, record.crashes, record.lost) == (2, 0, 1)
+        # It had returned, and its death was seen: nobody counts that.
+        assert (record.attempts, record.crashes, record.lost) == (2, 0, 0)
 
 
 # --------------------------------------------------------------------------- the server
