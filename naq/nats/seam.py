@@ -343,9 +343,10 @@ async def _on_a_thread(
             await main()
 
     async def thread() -> None:
-        # It cannot be cancelled; whoever leaves the block stops it.
+        # It cannot be cancelled, not even before it begins; whoever leaves the block stops it.
         run_loop = partial(anyio.run, run, backend="asyncio")
-        await anyio.to_thread.run_sync(run_loop, limiter=anyio.CapacityLimiter(1))
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(run_loop, limiter=anyio.CapacityLimiter(1))
 
     tasks.start_soon(thread, name="naq beside")
     with anyio.CancelScope(shield=True):  # the thread begins soon, and must then be stopped

@@ -166,3 +166,14 @@ async def test_a_worker_whose_slots_are_all_held_by_threads_says_so(
         RELEASE.set()
         assert await (await queue.enqueue(add, 1, 1)).result(timeout=10) == 2
         assert worker.unready() is None
+
+
+async def test_a_stop_at_any_step_of_the_start_is_obeyed(settings, queue):
+    """Each wait of the start is cut short once: the stop comes one turn of the loop later each."""
+    for turns in range(0, 60, 3):
+        worker = Worker(["default"], settings=settings)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(worker.run)
+            for _ in range(turns):
+                await anyio.sleep(0.0005)
+            worker.stop()
