@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class Seam(Protocol):
     def is_here(self) -> bool:
         """Whether the current code runs on the caller's side."""
 
-    def keep(self) -> None:
-        """Go on when the caller is cancelled, until the client is closed."""
+    def keep(self) -> bool:
+        """Go on when the caller is cancelled, until the client is closed.
+
+        Returns False if the caller was cancelled before it heard of the client, which has ended.
+        """
 
     async def ask(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call ``function(done, *args)`` on the client's side and wait for ``done(value)``.
@@ -98,8 +102,9 @@ class DirectSeam:
         self.loop = loop
         self._scope = scope
 
-    def keep(self) -> None:
+    def keep(self) -> bool:
         self._scope.shield = True
+        return True
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         function(*args)
@@ -132,7 +137,7 @@ class ThreadSeam:
 
     is_threaded = True
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, token: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, token: Any, opening: _Opening) -> None:
         """Make the seam; called on the client's side, whose context its calls run in.
 
         Without a context of its own a callback would run in that of the Trio task that posted it,
@@ -142,9 +147,10 @@ class ThreadSeam:
         self.post = Mailbox(partial(loop.call_soon_threadsafe, context=copy_context())).post
         self._deliver = Mailbox(token.run_sync_soon).post
         self._token = token
+        self._opening = opening
 
-    def keep(self) -> None:
-        pass  # no cancellation gets there
+    def keep(self) -> bool:
+        return self._opening.keep()
 
     def delivering(self, function: Callable[..., None]) -> Callable[..., None]:
         return partial(self._deliver, function)
@@ -191,7 +197,8 @@ async def open_seam(client: Client) -> AsyncIterator[Seam]:
     async with anyio.create_task_group() as tasks:
         try:
             seam = await tasks.start(serve, client, name="naq connection")
-            seam.keep()
+            if not seam.keep():
+                await anyio.lowlevel.checkpoint()  # it raises the cancellation
             hurry = False
             try:
                 yield seam
@@ -234,11 +241,10 @@ async def _serve_on_a_thread(  # noqa: ASYNC128
     token = trio.lowlevel.current_trio_token()
 
     def started(seam: Seam) -> None:
-        opening.over = True
         token.run_sync_soon(task_status.started, seam)
 
     opening = _Opening()
-    status = _Started(started, partial(ThreadSeam, token=token))
+    status = _Started(started, partial(ThreadSeam, token=token, opening=opening))
     run_loop = partial(
         anyio.run,
         partial(opening.run, partial(client.run, task_status=status)),
@@ -261,7 +267,7 @@ class _Opening:
     """Ends the opening of a connection on a thread when the task beside it is cancelled."""
 
     def __init__(self) -> None:
-        self.over = False
+        self._kept = False
         self._given_up = False
         self._where: tuple[asyncio.AbstractEventLoop, anyio.CancelScope] | None = None
 
@@ -274,13 +280,22 @@ class _Opening:
                 return
             await function()
 
+    def keep(self) -> bool:
+        """Say, on the other side, that it is open; False if it was given up before.
+
+        A caller that is cancelled after the client has connected, and before it hears of that,
+        has given up like any other: nobody would close the client.
+        """
+        self._kept = not self._given_up
+        return self._kept
+
     async def watch(self) -> None:
         """Wait, on the other side, to be cancelled."""
         try:
             await anyio.sleep_forever()
         finally:
             self._given_up = True
-            if self._where is not None and not self.over:
+            if self._where is not None and not self._kept:
                 loop, scope = self._where
                 with contextlib.suppress(RuntimeError):  # the loop has ended just now
                     loop.call_soon_threadsafe(scope.cancel)

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from naq.exceptions import (
@@ -578,3 +579,13 @@ def test_the_binary_is_looked_for_where_it_should_be(tmp_path):
     with pytest.raises(ConfigurationError, match="not an executable"):
         find_binary(tmp_path / "nothing")
     assert os.access(find_binary(), os.X_OK)
+
+
+async def test_an_opening_is_given_up_at_any_moment(settings):
+    """Also at the one between a client that has connected and a caller that hears of it."""
+    for step in range(40):
+        with anyio.move_on_after(step * 0.0005):
+            async with connect(settings=settings):
+                await anyio.lowlevel.checkpoint()
+    async with connect(settings=settings) as connection:
+        assert connection.connected
