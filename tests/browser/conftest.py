@@ -136,8 +136,9 @@ def chromium():
         if os.environ.get("NAQ_TEST_BROWSER"):
             pytest.fail("there is no chromium, and NAQ_TEST_BROWSER asks for it")
         pytest.skip("needs chromium: apt install chromium")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=20_000)  # milliseconds, on a machine that is busy with other tests
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
