@@ -105,12 +105,10 @@ class EnqueuedJob(Protocol):
     @property
     def id(self) -> str:
         """The job's id."""
-        raise NotImplementedError
 
     @property
     def duplicate(self) -> bool:
         """Whether a job of that id was known already."""
-        raise NotImplementedError
 
     async def result(self, timeout: float | None = None) -> Any:
         """Wait for its value, for at most ``timeout`` seconds."""

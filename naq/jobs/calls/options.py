@@ -186,8 +186,7 @@ def _job_id(value: object) -> dict[str, Any]:
 
 
 def _max_retries(value: object) -> dict[str, Any]:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not 0 <= value <= MOST_RETRIES:  # type: ignore[operator]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_RETRIES:
         raise ConfigurationError(
             f"max_retries={value!r}: must be a whole number from 0 to {MOST_RETRIES}"
         )
