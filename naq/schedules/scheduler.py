@@ -99,6 +99,7 @@ class Scheduler:
         self._connection: Connection | None = None
         """While it takes ticks."""
         self._stopping: anyio.Event | None = None
+        self._stop_asked = False
         self._owed = SLOTS
         """Ticks that are to be asked for."""
         self._changed = anyio.Event()
@@ -132,7 +133,8 @@ class Scheduler:
         return self._presence.info(status, concurrency=SLOTS, running=self.running)
 
     def stop(self) -> None:
-        """Take no more ticks, finish those in hand, and end."""
+        """Take no more ticks, finish those in hand, and end; asked before it runs, end then."""
+        self._stop_asked = True
         if self._stopping is not None:
             self._stopping.set()
 
@@ -145,6 +147,8 @@ class Scheduler:
             NaqConnectionError: there is no usable server at the start.
         """
         self._stopping = stopping = anyio.Event()
+        if self._stop_asked:  # before it ran
+            stopping.set()
         self._owed, self._changed = SLOTS, anyio.Event()
         async with self._presence.started(self._nats_url, self._given) as connection:
             await ensure_streams(connection)

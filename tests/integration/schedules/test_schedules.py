@@ -21,6 +21,7 @@ from naq.queue import delayed
 from naq.schedules.manage import Schedules
 from naq.schedules.records import Records
 from naq.schedules.schedule import ScheduleStatus, run_id
+from naq.schedules.scheduler import Scheduler
 from naq.schedules.sweep import Sweep
 
 EVERY_SECOND = "* * * * * *"
@@ -544,3 +545,10 @@ def test_sync_twins(settings, monkeypatch):
     assert naq.modify_scheduled_job_sync("s", interval=5).record.interval == 5
     assert naq.cancel_scheduled_job_sync("s").status is ScheduleStatus.CANCELLED
     assert made.refresh_sync().status is ScheduleStatus.CANCELLED
+
+
+async def test_a_scheduler_that_is_stopped_before_it_runs_ends_at_once(connection):
+    scheduler = Scheduler(connection=connection)
+    scheduler.stop()
+    with anyio.fail_after(20):
+        await scheduler.run()
