@@ -240,7 +240,7 @@ class Worker:
     def _status(self) -> str:
         if self._parts is not None and self._parts.handler.draining:
             return "draining"
-        if self._paused:
+        if self._paused and (self._parts is None or self._parts.intake.resting):
             return "paused"
         if self._parts is not None and self._parts.handler.stuck:
             return "stuck"

@@ -48,6 +48,8 @@ class Intake:
         self._closing = anyio.Lock()
         self._paused = self._stopped = False
         self._turn = 0
+        self.resting = True
+        """Whether nothing was asked for that could still arrive."""
 
     def want(self) -> None:
         """Plan again soon: something has changed."""
@@ -83,9 +85,11 @@ class Intake:
                 # Not left halfway: what arrives meanwhile is to be settled or handed back.
                 with anyio.move_on_after(STOP_TIMEOUT, shield=True):
                     await self._close()
+                self.resting = True
                 paused()
             elif not (self._paused or self._pulls or self._stopped):
                 self._open(take)
+                self.resting = False
             until = None
             if self._pulls:
                 self._request(room(), holding() if self._several else {})

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import anyio
 import pytest
+from depth import depth
 
 import naq
 from examples.tasks import add, nap
@@ -114,7 +115,7 @@ async def test_burst_does_not_wait_for_what_is_paused(queue, connection):
     with anyio.fail_after(20):
         await Worker(["default"], connection=connection, burst=True).run()
 
-    assert (await queue.stats()).depth == 1
+    assert await depth(queue, 1) == 1
 
 
 async def test_queues_are_served_alike_whatever_their_order(connection, run_worker):
@@ -199,7 +200,7 @@ async def test_a_thread_that_outlives_its_job_keeps_the_slot(queue, run_worker):
         waiting = await queue.enqueue(add, 1, 1)
         with pytest.raises(TimeoutError):
             await waiting.result(timeout=0.5)
-        assert (await queue.stats()).depth == 1
+        assert await depth(queue, 1) == 1
 
         RELEASE.set()
 
