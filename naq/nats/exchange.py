@@ -41,7 +41,10 @@ _decode_puback = msgspec.json.Decoder(PubAck).decode
 
 
 class Exchange:
-    """One message out, and what to do with its answer; kinds differ in how they take one."""
+    """One message out, and what to do with its answer; kinds differ in how they take one.
+
+    ``later`` are headers that every copy after the first carries beside ``headers``.
+    """
 
     __slots__ = (
         "attempts",
@@ -50,6 +53,7 @@ class Exchange:
         "done",
         "due",
         "headers",
+        "later",
         "queued",
         "repeat",
         "subject",
@@ -66,6 +70,7 @@ class Exchange:
         *,
         timeout: float,
         repeat: bool = True,
+        later: Mapping[str, str] | None = None,
     ) -> None:
         self.done = done
         self.subject = subject
@@ -73,6 +78,7 @@ class Exchange:
         self.headers = headers
         self.deadline = time.monotonic() + timeout
         self.repeat = repeat
+        self.later = later
         self.attempts = 0
         self.due = 0.0
         self.queued = True
@@ -81,6 +87,9 @@ class Exchange:
 
     def encode(self) -> bytes:
         """Return the bytes to send, now that its turn to be written has come."""
+        if self.later is not None and self.due:  # it was written before
+            self.headers = {**(self.headers or {}), **self.later}
+            self.later = None
         self.queued = False
         self.due = time.monotonic() + RESEND_AFTER
         reply = f"{self.table.inbox}.{self.token}"
@@ -124,36 +133,13 @@ class Request(Exchange):
 
 
 class Store(Exchange):
-    """An acknowledged publish; ``done`` gets a :class:`PubAck` or an exception.
+    """An acknowledged publish; ``done`` gets a :class:`PubAck` or an exception."""
 
-    ``later`` are headers that every copy after the first carries beside ``headers``.
-    """
-
-    __slots__ = ("later",)
-
-    def __init__(
-        self,
-        done: Callable[[Any], None],
-        subject: str,
-        data: bytes,
-        headers: dict[str, str] | None,
-        *,
-        timeout: float,
-        later: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(done, subject, data, headers, timeout=timeout)
-        self.later = later
-
-    def encode(self) -> bytes:
-        """Return the bytes to send, now that its turn to be written has come."""
-        if self.due and self.later is not None:  # it was written before
-            self.headers = {**(self.headers or {}), **self.later}
-            self.later = None
-        return super().encode()
+    __slots__ = ()
 
     def answered(self, message: Message) -> None:
         """Take the answer."""
-        if message.status == NO_RESPONDERS:
+        if message.headers and message.status == NO_RESPONDERS:
             self.again()
             return
         try:
@@ -232,10 +218,11 @@ class Exchanges:
 
     def start(self, exchange: Exchange) -> None:
         """Send ``exchange`` and wait for its answer."""
-        problem = self._too_large(exchange)
-        if problem is not None:
-            exchange.done(problem)
-            return
+        if len(exchange.data) > self.max_payload - HEADER_ROOM:
+            problem = self._too_large(exchange)
+            if problem is not None:
+                exchange.done(problem)
+                return
         self._counter += 1
         exchange.token = token = str(self._counter)
         exchange.table = self
@@ -287,8 +274,6 @@ class Exchanges:
 
     def _too_large(self, exchange: Exchange) -> PayloadTooLargeError | None:
         size = len(exchange.data)
-        if size <= self.max_payload - HEADER_ROOM:
-            return None
         for name, value in (exchange.headers or {}).items():
             size += len(name) + len(value) + 4
         size += 12  # "NATS/1.0" CRLF, CRLF

@@ -99,7 +99,8 @@ class Outbox:
     def put_idly(self, item: Writable) -> None:
         """Have something written that nobody waits for: with what follows, or at the turn's end."""
         self._items.append(item)
-        self._write_soon()
+        if not self._due:
+            self._write_soon()
 
     def push(self, item: Writable) -> None:
         """Have something large written, at once if possible."""

@@ -199,8 +199,8 @@ class Conclusions:
         self._tally.ran(job.queue, how, outcome.finished_at - began, waited)
 
     def _release(self, held: Held, status: JobStatus | None) -> None:
-        if held.running is not None:
-            held.running.end_span(status)
+        if held.running is not None and held.running.span is not None:
+            held.running.span.end(status)
         self._ledger.leave(held.place)
         held.place = 0
         if self.held.get(held.id) is held:
@@ -257,7 +257,7 @@ class Conclusions:
     def abandon(self) -> None:
         """Conclude nothing more: what is not settled by now is delivered again in its time."""
         for held in self.held.values():
-            if held.running is not None:
-                held.running.end_span(None)
+            if held.running is not None and held.running.span is not None:
+                held.running.span.end(None)
         for scope in list(self._scopes):
             scope.cancel()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from naq.jobs.job import Failure, JobMessage, JobRecord, JobStatus
     from naq.worker.life.deaths import Delivery
 
-__all__ = ["Bury", "Retry", "Run", "Skip", "on_delivery", "on_failure"]
+__all__ = ["FIRST", "Bury", "Retry", "Run", "Skip", "on_delivery", "on_failure"]
 
 SHORT_DELAY = 10.0
 """Seconds up to which a retry waits in the consumer (NAK with delay); longer ones wait in the
@@ -41,6 +41,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 FIRST = Run(attempt=1)
+"""A job that was delivered for the first time and of which there is no record."""
 
 
 class Skip(msgspec.Struct, frozen=True):

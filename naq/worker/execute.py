@@ -178,7 +178,17 @@ async def _attempt(
 ) -> Outcome | BaseException:
     """Call the job's function; return the outcome, or the cancellation that came out of it."""
     try:
-        value = await _call(job, codec, threads)
+        if job.function in threads.familiar:
+            function, args, kwargs = codec.decode_call(job)
+        else:
+            function, args, kwargs = await _decode_first(job, codec, threads)
+        function = unwrapped(function)
+        if _is_async(function):
+            value = await function(*args, **kwargs)
+        else:
+            value = await threads.run(partial(function, *args, **kwargs))
+            if inspect.isawaitable(value):
+                value = await value  # a partial or wrapper around an async function
         data, encoding = codec.encode_value(value)
     except BaseException as exc:  # noqa: BLE001, ASYNC103 - a job's error is its outcome
         return exc if _is_cancellation(exc) else _failed(exc, started)  # noqa: ASYNC104
@@ -214,20 +224,6 @@ def _timed_out(job: JobMessage, started: float) -> Outcome:
         started_at=started,
         finished_at=time.time(),
     )
-
-
-async def _call(job: JobMessage, codec: Codec, threads: Threads) -> Any:
-    if job.function in threads.familiar:
-        function, args, kwargs = codec.decode_call(job)
-    else:
-        function, args, kwargs = await _decode_first(job, codec, threads)
-    function = unwrapped(function)
-    if _is_async(function):
-        return await function(*args, **kwargs)
-    value = await threads.run(partial(function, *args, **kwargs))
-    if inspect.isawaitable(value):
-        return await value  # a partial or wrapper around an async function
-    return value
 
 
 async def _decode_first(

@@ -26,10 +26,11 @@ from naq.nats.pull import stored_at
 from naq.queue.tracing import tracing
 from naq.schedules.advance import Advance, settled
 from naq.schedules.records import revision
-from naq.worker.decide import Bury, Run, Skip, on_delivery
+from naq.worker.decide import FIRST, Bury, Run, Skip, on_delivery
 from naq.worker.execute import Threads, execute
 from naq.worker.held import Held, Running
 from naq.worker.intake.demand import Turns
+from naq.worker.life.ledger import State
 from naq.worker.slots import Slots
 from naq.worker.suspects import Suspects
 
@@ -51,6 +52,7 @@ __all__ = ["HOLD", "Handler"]
 
 log = logging.getLogger("naq.worker")
 
+STARTED, RETURNED = int(State.STARTED), int(State.RETURNED)  # the members are slow to get at
 HOLD = 0.25
 """Seconds a job that came while all slots were taken waits for one before it is handed back."""
 SHORT = 0.005
@@ -257,12 +259,14 @@ class Handler:
 
     async def run(self, held: Held) -> bool:
         """Run one job in a slot; False if it was stopped through its scope."""
+        states = self._ledger.states
         try:
-            running = await self._admit(held)
+            running = self._admit_plain(held) or await self._admit(held)
             if running is None:
                 return True
             held.running = running
-            self._ledger.started(held.place)
+            if held.place:
+                states[held.place] = STARTED
             job, attempt = running.job, running.run.attempt
             if self._tracing is not None:
                 running.span = self._tracing.attempt(job, attempt, held.headers)
@@ -280,7 +284,8 @@ class Handler:
                 self._suspects.left(held)
         if outcome is None:
             return False
-        self._ledger.returned(held.place)
+        if held.place:
+            states[held.place] = RETURNED
         self.processed += 1
         took = outcome.finished_at - outcome.started_at
         self._usual_duration += (took - self._usual_duration) * 0.1
@@ -296,6 +301,24 @@ class Handler:
             )
             span.failure = None if outcome is None else outcome.failure
         return outcome
+
+    def _admit_plain(self, held: Held) -> Running | None:
+        """Admit a job that nothing is known of, which is common and needs no wait; None if not."""
+        headers = held.headers
+        if (
+            held.delivery.delivered > 1
+            or held.first is not None
+            or ATTEMPT in headers
+            or CHECK in headers
+            or held.cancelled
+            or self.draining
+        ):
+            return None
+        try:
+            held.job = job = held.job or self._decoded(held)
+        except SerializationError:
+            return None
+        return Running(job, FIRST, time.time()) if job.expires_at is None else None
 
     async def _admit(self, held: Held) -> Running | None:
         """Decide whether to run a job now; if not, see to what becomes of it."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.jobs.job import JobStatus, current_job
-from naq.worker.life.deaths import past
+from naq.worker.life.deaths import NOTHING, past
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,11 +44,6 @@ class Running(msgspec.Struct, eq=False):
     run: Run
     started_at: float
     span: AttemptSpan | None = None
-
-    def end_span(self, status: JobStatus | None) -> None:
-        """End the span, if there is one: the attempt is settled, or (None) will not be."""
-        if self.span is not None:
-            self.span.end(status)
 
 
 class Held(msgspec.Struct, eq=False):
@@ -98,7 +93,10 @@ class Held(msgspec.Struct, eq=False):
 
     def past(self) -> Past:
         """Return what went before it was taken."""
-        return past(self.record, self.first or self.delivery)
+        taken = self.first or self.delivery
+        if self.record is None and taken.delivered == 1:
+            return NOTHING
+        return past(self.record, taken)
 
     def cancel(self) -> bool:
         """Stop it, now or as soon as it would start; False if its outcome is known already."""

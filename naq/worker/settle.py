@@ -340,11 +340,8 @@ class Settler:
         own = held.job.result_ttl if held.job else None
         return self._connection.settings.default_result_ttl if own is None else own
 
-    def _failed(self, number: int, outcome: Outcome | None) -> Attempt | None:
-        """Return what is remembered of an attempt, if it has failed."""
-        if outcome is None or outcome.failure is None:
-            return None
-        error = outcome.failure
+    def _failed(self, number: int, outcome: Outcome, error: Failure) -> Attempt:
+        """Return what is remembered of an attempt that has failed."""
         text = f"{error.type.rpartition('.')[2]}: {error.message}"[:ERROR_LENGTH]
         return self._attempt(number, outcome.started_at, outcome.finished_at, text)
 
@@ -376,7 +373,9 @@ class Settler:
         """Make a record out of what went before, and of this attempt, if it was one."""
         job, running, before = held.job, held.running, held.past()
         attempts = before.attempts + (running is not None)
-        failed = self._failed(attempts, outcome)
+        failed = None
+        if outcome is not None and outcome.failure is not None:
+            failed = self._failed(attempts, outcome, outcome.failure)
         return JobRecord(
             id=held.id,
             queue=held.queue,

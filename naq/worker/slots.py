@@ -7,7 +7,7 @@ job when it is done with one. What makes jobs independent of each other is kept:
   its place.
 * **What a job leaves in its task** would be met by the next job: changed context variables, a scope
   it has not closed, a cancellation of its own that is still to come or to be taken back. A runner
-  that is not as it was before the job (:class:`_Footing`) is replaced as well.
+  that is not as it was before the job (:func:`_footing`) is replaced as well.
 * **A thread that outlives its job** (a sync function cannot be stopped) keeps the slot: no runner
   takes its place until it returns.
 
@@ -35,6 +35,7 @@ from naq.nats.seam import on_trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from anyio._backends._asyncio import TaskState
     from anyio.abc import TaskGroup
 
     from naq.worker.intake.demand import Turns
@@ -201,45 +202,46 @@ class Slots(Generic[W]):
     async def _run_jobs(self, scope: anyio.CancelScope) -> W | None:
         """Run one job after another; return the one that was stopped, None if a slot wore out."""
         self._prepare()
-        footing = _Footing(scope)
+        # A worker that is cancelled stops its jobs itself, and hands them back.
+        scope.shield = True
+        firm = _footing(scope)
+        turns = self._turns
         while True:
-            work = await self._next()
-            # A worker that is cancelled stops its jobs itself, and hands them back.
-            scope.shield = True
-            if not await self._run_one(work, scope):
-                return work
-            if not footing.is_firm():
+            if not self._ready():
+                scope.shield = False
+                await self._until_ready()
+                scope.shield = True
+            work = self._take()
+            work.scope = scope
+            if turns is not None:
+                turns.started(work)
+            self.busy += 1
+            if self.waiting:
+                self._wake()
+            try:
+                if not await self._run(work):
+                    return work
+            except anyio.get_cancelled_exc_class():
+                if scope.cancel_called:
+                    return work  # noqa: ASYNC104
+                raise
+            finally:
+                self.busy -= 1
+                if turns is not None:
+                    turns.ended(work)
+                work.scope = None  # cancelling this job must not hit the next one
+            self._freed()
+            if not firm():
                 return None
-            scope.shield = False
 
-    async def _run_one(self, work: W, scope: anyio.CancelScope) -> bool:
-        work.scope = scope
-        if self._turns is not None:
-            self._turns.started(work)
-        self.busy += 1
-        if self.waiting:
-            self._wake()
-        try:
-            if not await self._run(work):
-                return False
-        except anyio.get_cancelled_exc_class():
-            if scope.cancel_called:
-                return False  # noqa: ASYNC104
-            raise
-        finally:
-            self.busy -= 1
-            if self._turns is not None:
-                self._turns.ended(work)
-            work.scope = None  # cancelling this job must not hit the next one
-        self._freed()
-        return True
-
-    async def _next(self) -> W:
+    async def _until_ready(self) -> None:
         while not self._ready():
             event = anyio.Event()
             self._idle.append(event)
             await event.wait()
             self._woken -= 1
+
+    def _take(self) -> W:
         if self._first is not None:
             work, self._first = self._first, None
             return work
@@ -251,22 +253,21 @@ class Slots(Generic[W]):
         return work
 
 
-class _Footing:
-    """What every job shall find in the task of its slot."""
+def _footing(scope: anyio.CancelScope) -> Callable[[], bool]:
+    """Return what tells whether the task of a slot is as it is now, as every job shall find it.
 
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        """Remember how it is now, in ``scope``: shielded later, and with a deadline of its own."""
-        self._deadline = scope.deadline
-        self._context = copy_context()
-        self._task = _asyncio_task()
-
-    def is_firm(self) -> bool:
-        """Whether it is as it was: no cancellation is under way, no scope left open."""
-        return (
-            not _is_cancelled(self._task)
-            and anyio.current_effective_deadline() == self._deadline
-            and copy_context() == self._context
-        )
+    No cancellation is then under way, no scope is left open inside of ``scope``, which is shielded
+    and has a deadline of its own, and no context variable has another value.
+    """
+    context = copy_context()
+    task = _asyncio_task()
+    if task is None:
+        deadline = scope.deadline
+        return lambda: anyio.current_effective_deadline() == deadline and copy_context() == context
+    state = _asyncio_state(task)
+    return lambda: (
+        state.cancel_scope is scope and not _is_cancelled(task) and copy_context() == context
+    )
 
 
 def _asyncio_task() -> asyncio.Task[object] | None:
@@ -278,18 +279,23 @@ def _is_cancelled(task: asyncio.Task[object] | None) -> bool:
     return task is not None and bool(task.cancelling() or getattr(task, "_must_cancel", False))
 
 
+def _asyncio_state(task: asyncio.Task[object]) -> TaskState:
+    """Return what AnyIO knows of a task: its innermost scope. It has no public name for that."""
+    from anyio._backends import _asyncio  # noqa: PLC0415
+
+    return _asyncio._task_states[task]  # noqa: SLF001
+
+
 def _close_scopes(scope: anyio.CancelScope) -> None:
     """Close the scopes a job has left open inside of ``scope``.
 
     Trio does that by itself. AnyIO on asyncio does not, and would fail at the end of every scope
-    around them, those of its own task groups included. It has no public name for them.
+    around them, those of its own task groups included.
     """
     task = _asyncio_task()
     if task is None:
         return
-    from anyio._backends import _asyncio  # noqa: PLC0415
-
-    state = _asyncio._task_states[task]  # noqa: SLF001
+    state = _asyncio_state(task)
     while state.cancel_scope is not None and state.cancel_scope is not scope:
         state.cancel_scope.__exit__(None, None, None)
 

@@ -315,11 +315,11 @@ class Codec:
 def _unpickle_call(data: bytes, what: str) -> Any:
     """Unpickle, with one error more: what is not here now may be after the next deploy."""
     try:
-        return _unpickle(data, what)
-    except SerializationError as exc:
-        if isinstance(exc.__cause__, (ImportError, AttributeError)):
-            raise exc.__cause__ from None
+        return unpickle.loads(data)
+    except (ImportError, AttributeError):
         raise
+    except Exception as exc:
+        raise SerializationError(f"{what} cannot be unpickled: {_said(exc)}") from exc
 
 
 def _unpickle(data: bytes, what: str) -> Any:

@@ -45,6 +45,7 @@ class Intake:
         self._several = len(self._demands) > 1
         self._pulls: dict[str, PullHandle] = {}
         self._wanted = anyio.Event()
+        self._due = False
         self._closing = anyio.Lock()
         self._paused = self._stopped = False
         self._turn = 0
@@ -53,12 +54,14 @@ class Intake:
 
     def want(self) -> None:
         """Plan again soon: something has changed."""
-        self._wanted.set()
+        if not self._due:
+            self._due = True
+            self._wanted.set()
 
     def pause(self, *, on: bool) -> None:
         """Ask for nothing until told to go on."""
         self._paused = on
-        self._wanted.set()
+        self.want()
 
     def handed_back(self, queue: str) -> None:
         """Note that a job of ``queue`` waits there again."""
@@ -99,7 +102,7 @@ class Intake:
             else:
                 with anyio.move_on_after(max(0.0, until - time.monotonic())):
                     await self._wanted.wait()
-            self._wanted = anyio.Event()
+            self._wanted, self._due = anyio.Event(), False
             await anyio.lowlevel.checkpoint()
 
     async def stop(self) -> None:
@@ -151,7 +154,7 @@ class Intake:
 
     def _on_lost(self, demand: Demand, lost: int) -> None:
         demand.lost(lost)
-        self._wanted.set()
+        self.want()
 
     def _on_jobs(self, demand: Demand, take: Take, messages: list[Message]) -> None:
         pending = demand.backlog
@@ -159,4 +162,4 @@ class Intake:
             delivered, seq, pending = metadata(message.reply)
             take(demand.queue, message, Delivery(seq, delivered))
         demand.answered(len(messages), backlog=pending, now=time.monotonic())
-        self._wanted.set()
+        self.want()

@@ -64,7 +64,7 @@ def death_of(left: Contents, status: int | None, *, now: float, oom: int, at: fl
     Args:
         left: its ledger.
         status: its exit code, or minus a signal; None: nobody knows.
-        now: the time, by :func:`~naq.worker.life.ledger.clock`.
+        now: the time, by ``naq.worker.life.ledger.clock``.
         oom: what :func:`~naq.worker.life.ledger.oom_kills` returns now.
         at: the time, seconds since the epoch.
     """

@@ -6,7 +6,7 @@ the process dies. Nobody reads it before that. A step of a job costs one store i
 
 The header has what is true of all slots. Each of its fields that change is written by one thread,
 in one store. Times are of a clock that all processes of a machine share and that goes on while it
-sleeps (:func:`clock`).
+sleeps (``clock``).
 
 A worker that ends in order leaves the file empty: there is nothing to be done about it.
 """
@@ -20,6 +20,7 @@ import sys
 import time
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +62,7 @@ class State(IntEnum):
 
 
 if sys.platform == "linux":
-
-    def clock() -> float:
-        """Return seconds of a clock that all processes share; it does not stop with the machine."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
+    clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 else:
     clock = time.monotonic
 
@@ -95,6 +92,8 @@ class Ledger:
             os.ftruncate(fd, 0)
             os.ftruncate(fd, size)
             self._memory = mmap.mmap(fd, size)
+        self.states = self._memory
+        """At the place of a job, its :class:`State`: one byte, written when it takes a step."""
         self._fd = fd
         self._room = room
         self._link = 0
@@ -129,16 +128,6 @@ class Ledger:
         if place:
             self._memory[place] = state
         return place
-
-    def started(self, place: int) -> None:
-        """Note that the code of a job begins to run."""
-        if place:
-            self._memory[place] = 2
-
-    def returned(self, place: int) -> None:
-        """Note that the code of a job has returned."""
-        if place:
-            self._memory[place] = 3
 
     def leave(self, place: int) -> None:
         """Forget a job: it is settled."""
@@ -195,7 +184,7 @@ def opened(ledger: Ledger, connection: Connection) -> Iterator[Ledger]:
 class Entry(msgspec.Struct, frozen=True):
     """A job that a worker held: how it is settled, its message's subject, how far it had come.
 
-    ``link`` and ``arrived`` tell over which link it came, and when by :func:`clock`.
+    ``link`` and ``arrived`` tell over which link it came, and when by ``clock``.
     """
 
     place: int
@@ -207,7 +196,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker left in its ledger; times are by :func:`clock`.
+    """What a worker left in its ledger; times are by ``clock``.
 
     Attributes:
         worker: its name.
