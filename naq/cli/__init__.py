@@ -10,6 +10,7 @@ This file has the table of commands, each of which is imported only when it runs
     common    what commands share: options, durations, a connection
     logs      how programs that serve log
     render    what a person reads: tables, JSON, lines
+    visible   text of others made safe to show
 """
 
 from __future__ import annotations

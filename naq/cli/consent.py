@@ -13,7 +13,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from naq.cli import render
+from naq.cli import render, visible
 from naq.exceptions import ConfigurationError
 
 __all__ = ["Yes", "given", "require"]
@@ -39,7 +39,7 @@ def given(yes: bool, question: str) -> bool:
     """Ask on the terminal, unless the answer was given with the command; whether it is yes."""
     if yes:
         return True
-    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.write(f"{visible.inline(question)} [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
     if answer.strip().lower() in ("y", "yes"):

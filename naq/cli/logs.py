@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
+from naq.cli import visible
 from naq.worker.held import job_fields
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ def _add_job(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 
 class _Line:
-    """Renders a record as time, level, message and further fields."""
+    """Renders a record as time, level, message and further fields.
+
+    Every line after the first is indented, so that no text can pass for a record of its own.
+    """
 
     def __init__(self, *, dimmed: bool) -> None:
         self._before, self._after = (_DIM, _PLAIN) if dimmed else ("", "")
@@ -145,11 +149,14 @@ class _Line:
         blocks = [str(event.pop(name)) for name in _BLOCKS if event.get(name)]
         pairs = [f"{k}={_shown(v)}" for k, v in event.items() if not k.startswith("_")]
         fields = f" {self._before}{' '.join(pairs)}{self._after}" if pairs else ""
-        return "\n".join([f"{moment} {level:<7} {message}{fields}", *blocks])
+        first, *more = visible.block(str(message)).split("\n")
+        for block in blocks:
+            more += visible.block(block).split("\n")
+        return "\n".join([f"{moment} {level:<7} {first}{fields}", *(f"  {line}" for line in more)])
 
 
 def _shown(value: object) -> str:
     """Return a value as text, in quotes only where they are needed."""
     if isinstance(value, str) and value and value.isprintable() and not set(value) & set(" =\"'"):
         return value
-    return repr(value)
+    return visible.inline(repr(value))

@@ -1,4 +1,8 @@
-"""What a person reads: tables on a terminal, plain text in a pipe, JSON, one-line errors."""
+"""What a person reads: tables on a terminal, plain text in a pipe, JSON, one-line errors.
+
+Much of it was stored by others. Nothing of theirs is obeyed by a terminal, or takes a line of its
+own in a table (:mod:`naq.cli.visible`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from naq.cli import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +33,13 @@ __all__ = [
 
 
 def say(text: object = "") -> None:
-    """Print one line of a result, to stdout."""
-    print(text, flush=True)  # noqa: T201 - standard output is the log here
+    """Print a line of a result, or several, to stdout."""
+    print(visible.block(str(text)), flush=True)  # noqa: T201 - standard output is the log here
 
 
 def line(text: str) -> None:
     """Print one line about what is going on, to stderr."""
-    print(f"naq: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"naq: {visible.block(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager
@@ -59,6 +65,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
         yield say
         return
     from rich.console import Console
+    from rich.text import Text
 
     done = 0
     with Console(stderr=True).status("") as status:
@@ -66,7 +73,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
         def step(text: str) -> None:
             nonlocal done
             done += 1
-            status.update(f"{what} {done:,} of {total:,}")
+            status.update(Text(f"{what} {done:,} of {total:,}"))
             if not sys.stdout.isatty():
                 say(text)
 
@@ -95,12 +102,12 @@ def print_json(value: Any) -> None:
     text = msgspec.json.encode(value, enc_hook=repr)
     if sys.stdout.isatty():
         text = msgspec.json.format(text, indent=2)
-    written = text.decode()
+    written = visible.document(text.decode())
     try:
         written.encode(sys.stdout.encoding)
     except UnicodeEncodeError:  # in JSON, \u0061 stands for any letter a terminal may lack
         written = json.dumps(json.loads(written))
-    say(written)
+    print(written, flush=True)  # noqa: T201
 
 
 def table(
@@ -114,7 +121,7 @@ def table(
         empty: what to say on stderr when there are no rows.
         title: shown above the table on a terminal.
     """
-    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["-" if cell is None else visible.inline(str(cell)) for cell in row] for row in rows]
     if not cells:
         if empty:
             line(empty)

@@ -83,7 +83,7 @@ def worker(
         name: Unique name of this worker. Default: made of host, process id and a random part.
         backend: Event loop: asyncio (uvloop if it is installed) or trio.
         modules: Modules with tasks, imported before the first job.
-        allow: Modules whose functions may run in JSON mode.
+        allow: Modules whose functions may run in JSON mode, or globs of whole names.
         burst: Stop when the queues are empty.
         drain_timeout: Time that running jobs get when the worker is stopped: 30, 2m.
         crash_limit: How many workers a job may take down before it becomes a dead letter.

@@ -9,7 +9,7 @@ from naq.base.public import public
 from naq.exceptions import ConfigurationError
 from naq.jobs import calls
 from naq.jobs.calls import Declared
-from naq.jobs.coding.codec import register
+from naq.jobs.coding.allowed import register
 from naq.jobs.sync import synced
 from naq.queue import functions
 from naq.schedules import declared

@@ -42,7 +42,11 @@ class WorkerKind(Kind):
     keys: ClassVar[Mapping[str, Key]] = {
         "queues": Key(type=ListOf(QUEUE), default=(), doc="names; default: NAQ_DEFAULT_QUEUE"),
         "import": Key(type=ListOf(TEXT), default=(), doc="modules with tasks"),
-        "allow": Key(type=ListOf(TEXT), default=(), doc="modules that may run in JSON mode"),
+        "allow": Key(
+            type=ListOf(TEXT),
+            default=(),
+            doc="modules that may run in JSON mode, or globs",
+        ),
         "backend": Key(
             type=Choice("asyncio", "trio"), default="asyncio", doc="event loop of the process"
         ),

@@ -127,7 +127,7 @@ class Worker:
                 one with nothing beside it.
             stall_timeout: seconds that a job may block the event loop before the whole process is
                 ended; None: it never is. ``naq worker`` has 5 minutes.
-            allow: modules whose functions may run in ``json`` mode.
+            allow: modules whose functions may run in ``json`` mode, or globs of whole names.
             hold: seconds a job that came while all slots were taken waits for one before it is
                 handed back.
             short_delay: seconds up to which a retry waits where it is; a longer one is scheduled,

@@ -10,15 +10,16 @@ import msgspec
 from cyclopts import Parameter
 
 from naq.base.names import check_job_id
-from naq.cli import render
+from naq.cli import render, visible
 from naq.cli.boundary import say
 from naq.cli.common import Common, Duration, Flag, Json, run
 from naq.cli.queue.calls import moment_of, typed_call
 from naq.exceptions import NaqException
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from naq.jobs.coding.codec import Codec
     from naq.jobs.job import Job, JobInfo, JobMessage
     from naq.nats.connection import Connection
 
@@ -112,30 +113,39 @@ async def _await_result(job: Job, timeout: float | None) -> int:
         say(exc)
         remote = getattr(exc, "traceback", "")
         if remote and sys.stderr.isatty():
-            sys.stderr.write(remote)
+            sys.stderr.write(visible.block(remote))
         return 1
     render.say(_shown(value))
     return 0
 
 
-def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> int:
+def job(
+    job_id: str, /, *, unpickle: Flag = False, json: Json = False, common: Common | None = None
+) -> int:
     """Show where a job is, its arguments, times and attempts, and its result or traceback.
 
     Exits with 1 if the job failed, and with 66 if there is no such job.
 
     Args:
         job_id: The job's id.
+        unpickle: Show the result as the objects it is made of, which runs code that it names.
+            Without this, what is pickled is described and nothing of it is run.
         json: Print one JSON document.
     """
     check_job_id(job_id)
 
-    async def ask(connection: Connection) -> tuple[JobInfo, JobMessage | None]:
+    async def ask(connection: Connection) -> tuple[JobInfo, JobMessage | None, Codec]:
+        from naq.jobs.coding.codec import Codec
         from naq.jobs.inspect.info import job_info, job_message
 
-        return await job_info(connection, job_id), await job_message(connection, job_id)
+        info = await job_info(connection, job_id)
+        message = await job_message(connection, job_id)
+        return info, message, Codec.from_settings(connection.settings)
 
-    info, message = run(common, ask)
-    described = _described(info, message)
+    from naq.jobs.inspect.arguments import value_of
+
+    info, message, codec = run(common, ask)
+    described = _described(info, message, codec.decode_value if unpickle else value_of)
     if json:
         render.print_json(described)
     else:
@@ -143,9 +153,11 @@ def job(job_id: str, /, *, json: Json = False, common: Common | None = None) -> 
     return 1 if info.status in ("failed", "expired") else 0
 
 
-def _described(info: JobInfo, message: JobMessage | None) -> dict[str, Any]:
-    """Return the fields of ``naq job --json``; nothing that was stored is executed for it."""
-    from naq.jobs.inspect.arguments import shown, value_of
+def _described(
+    info: JobInfo, message: JobMessage | None, decode: Callable[[bytes, str], Any]
+) -> dict[str, Any]:
+    """Return the fields of ``naq job --json``; ``decode`` makes the result of its bytes."""
+    from naq.jobs.inspect.arguments import shown
     from naq.jobs.job import utc
 
     fields: dict[str, Any] = {
@@ -180,7 +192,7 @@ def _described(info: JobInfo, message: JobMessage | None) -> dict[str, Any]:
         fields["error"] = f"{error.type}: {error.message}".removeprefix(": ")
         fields["traceback"] = error.traceback
     elif info.record is not None and info.status == "completed":
-        fields["result"] = value_of(info.record.value, info.record.encoding)
+        fields["result"] = decode(info.record.value, info.record.encoding)
     return fields
 
 
@@ -189,13 +201,14 @@ def _show(fields: dict[str, Any]) -> None:
     after = ("error", "result")
     for name, value in fields.items():
         if name not in (*after, *_TIMES, "history", "traceback") and value not in (None, ""):
-            render.say(f"{name:<12} {value}")
+            render.say(f"{name:<12} {visible.inline(str(value))}")
     for _, text in sorted(_happened(fields), key=lambda line: line[0]):
         render.say(text)
     for name in after:
         if fields.get(name) not in (None, ""):
             value = fields[name]
-            render.say(f"{name:<12} {_shown(value) if name == 'result' else value}")
+            text = _shown(value) if name == "result" else visible.inline(value)
+            render.say(f"{name:<12} {text}")
     if fields.get("traceback"):
         render.say(f"\n{fields['traceback'].rstrip()}")
 
@@ -215,7 +228,7 @@ def _happened(fields: dict[str, Any]) -> Iterator[tuple[datetime, str]]:
         at = past["finished_at"]
         before = at or past["started_at"] or before
         when = f"  ({_relative(at)})" if at else ""
-        yield before, f"  attempt {past['attempt']}: {past['error']}{when}"
+        yield before, f"  attempt {past['attempt']}: {visible.inline(past['error'])}{when}"
 
 
 def _relative(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.base.exits import Exit
-from naq.cli import render
+from naq.cli import render, visible
 from naq.cli.common import ROWS, Common, Json, Limit, run
 from naq.cli.consent import Yes, given, require
 from naq.jobs.job import utc
@@ -81,7 +81,7 @@ def metrics(*, common: Common | None = None) -> int:
 
         return await queue_metrics(connection)
 
-    sys.stdout.write(run(common, ask))
+    sys.stdout.write(visible.block(run(common, ask)))
     return 0
 
 

@@ -25,7 +25,7 @@ from naq.base.names import SIGNATURE
 from naq.exceptions import ConfigurationError, SerializationError
 from naq.jobs.calls.arguments import from_json, to_json, value_to_json
 from naq.jobs.calls.call import named, unwrapped
-from naq.jobs.coding import unpickle
+from naq.jobs.coding import allowed, unpickle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     from naq.jobs.job import JobMessage
     from naq.settings import Settings
 
-__all__ = ["Codec", "reference", "register"]
+__all__ = ["Codec", "reference"]
 
 
 T = TypeVar("T")
 
-_registered: set[str] = set()
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[type, msgspec.msgpack.Decoder[Any]] = {}
 
@@ -48,11 +47,6 @@ def _decoder(cls: type) -> msgspec.msgpack.Decoder[Any]:
         return _decoders[cls]
     except KeyError:
         return _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
-
-
-def register(ref: str) -> None:
-    """Allow ``ref`` in ``json`` mode; ``@naq.task`` does so for each function it decorates."""
-    _registered.add(ref)
 
 
 def reference(function: Callable[..., Any]) -> str | None:
@@ -141,7 +135,7 @@ class Codec:
 
     @classmethod
     def from_settings(cls, settings: Settings, *, allow: tuple[str, ...] = ()) -> Codec:
-        """Make the codec the settings ask for; ``allow`` adds modules for ``json`` mode."""
+        """Make the codec the settings ask for; ``allow`` adds functions for ``json`` mode."""
         return cls(
             mode=settings.job_serializer,
             allow=settings.allow + allow,
@@ -217,8 +211,9 @@ class Codec:
         """
         if job.encoding == "json":
             if self.mode == "json":
-                self._check_allowed(job.function)
-            function = _resolve(job.function)
+                function = allowed.resolve(job.function, self.allow)
+            else:
+                function = _resolve(job.function)
             return function, *from_json(unwrapped(function), job.function, job.payload)
         if self.mode == "json":
             raise SerializationError(
@@ -232,17 +227,6 @@ class Codec:
             function, args, kwargs = _unpickle_call(job.payload, "its function")
             return function, args, kwargs
         raise SerializationError(f"encoding {job.encoding!r} is not known to this version of naq")
-
-    def _check_allowed(self, ref: str) -> None:
-        if ref in _registered:
-            return
-        module = ref.partition(":")[0]
-        if any(module == name or module.startswith(f"{name}.") for name in self.allow):
-            return
-        raise SerializationError(
-            f"{ref} is not allowed in JSON mode: decorate it with @naq.task in an imported "
-            "module, or name its module with --allow or NAQ_ALLOW"
-        )
 
     # ----------------------------------------------------------------- values
 

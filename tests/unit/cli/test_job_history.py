@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from naq.cli.queue.jobs import _described, _show
+from naq.jobs.inspect.arguments import value_of
 from naq.jobs.job import JobInfo, JobStatus
 from naq.worker.life.deaths import Death, Delivery, Stage, on_death, past
 
@@ -35,14 +36,14 @@ def info():
 def test_crashed_and_lost_attempts_are_told_apart(info):
     shown = [
         (past["attempt"], past["death"], past["exit"], past["beside"])
-        for past in _described(info, None)["history"]
+        for past in _described(info, None, value_of)["history"]
     ]
 
     assert shown == [(1, "crash", -11, 2), (2, "lost", -9, 1), (3, "lost", None, None)]
 
 
 def test_the_text_says_how_the_worker_ended(info, capsys):
-    _show(_described(info, None))
+    _show(_described(info, None, value_of))
 
     lines = [line.partition("  (")[0].strip() for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line.startswith("attempt ")] == [
