@@ -16,11 +16,13 @@ from typing import Any
 from rich.console import Console
 
 import naq
-from benchmarks import brokers, chart, machine, own, revisions, rows, runs, targets, venvs
-from benchmarks.contestants import Contestant, beside, named
-from benchmarks.processes import stop_on_signals
-from benchmarks.stage import Options
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.measures import own
+from benchmarks.measures.workloads import WORKLOADS, Workload
+from benchmarks.report import chart, machine, rows, targets
+from benchmarks.staging import brokers, revisions, runs, venvs
+from benchmarks.staging.contestants import Contestant, beside, named
+from benchmarks.staging.processes import stop_on_signals
+from benchmarks.staging.stage import Options
 
 RESULTS = Path(__file__).parent / "results"
 NOT_IN_SHORT = "bare-await"

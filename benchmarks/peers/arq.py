@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from arq import create_pool, func
 from arq.connections import RedisSettings
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, Peer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, Peer, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def _with_context(job: Callable[..., Any]) -> Any:
 class WorkerSettings:
     """What the worker is told."""
 
-    functions = tuple(map(_with_context, _jobs.ASYNC))
+    functions = tuple(map(_with_context, jobs.ASYNC))
     redis_settings = REDIS
     max_jobs = int(os.environ.get("BENCH_CONCURRENCY", "32"))
 

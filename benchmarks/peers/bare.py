@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from benchmarks.peers import _flood, _jobs, naq
-from benchmarks.peers._driver import URL, serve
+from benchmarks.peers import naq
+from benchmarks.peers.programs import flood, jobs
+from benchmarks.peers.programs.driver import URL, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,7 +26,7 @@ NOT = "a limit, no job queue"
 class Bare(naq.Naq):
     """naq's producer; only the worker and the bulk differ."""
 
-    worker = [sys.executable, "-m", "benchmarks.peers._bare_worker"]  # noqa: RUF012
+    worker = [sys.executable, "-m", "benchmarks.peers.programs.bare_worker"]  # noqa: RUF012
     settings = (
         "publishes results without waiting, acks a job when its result is acknowledged"
         if VARIANT == "pipelined"
@@ -42,11 +43,11 @@ class Bare(naq.Naq):
 
     async def prepare(self, job: str, args: list[Any], count: int) -> None:
         """Encode the messages."""
-        self._flood = await _flood.prepare(self._queue, getattr(_jobs, job), args, count)
+        self._flood = await flood.prepare(self._queue, getattr(jobs, job), args, count)
 
     async def put_many(self, job: str, args: list[Any], count: int) -> list[Any]:  # noqa: ARG002
         """Push what was prepared."""
-        _flood.push(URL, self._flood)
+        flood.push(URL, self._flood)
         return []
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from celery import Celery
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, SyncPeer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, SyncPeer, serve
 
 app = Celery("bench", broker=URL, backend=URL)
 app.conf.update(
@@ -17,7 +17,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
 )
-TASKS = {job.__name__: app.task(job) for job in _jobs.SYNC}
+TASKS = {job.__name__: app.task(job) for job in jobs.SYNC}
 
 
 class CeleryPeer(SyncPeer):

@@ -11,13 +11,13 @@ from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from dramatiq.results.errors import ResultMissing
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, SyncPeer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, SyncPeer, serve
 
 broker = RedisBroker(url=URL)
 broker.add_middleware(Results(backend=RedisBackend(url=URL)))
 dramatiq.set_broker(broker)
-ACTORS = {job.__name__: dramatiq.actor(job, store_results=True) for job in _jobs.SYNC}
+ACTORS = {job.__name__: dramatiq.actor(job, store_results=True) for job in jobs.SYNC}
 
 
 class Dramatiq(SyncPeer):

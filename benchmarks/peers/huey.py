@@ -7,12 +7,12 @@ from typing import Any
 
 from huey import RedisHuey
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, SyncPeer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, SyncPeer, serve
 
 # Each thread waits on a connection of its own; redis-py allows 100 unless told otherwise.
 huey = RedisHuey("bench", url=f"{URL}?max_connections=2000", store_none=True, notify_result=True)
-TASKS = {job.__name__: huey.task()(job) for job in _jobs.SYNC}
+TASKS = {job.__name__: huey.task()(job) for job in jobs.SYNC}
 
 
 class Huey(SyncPeer):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 import naq
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, Peer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, Peer, serve
 
 try:
     from naq.jobs.results import Results
@@ -30,7 +30,7 @@ class Naq(Peer):
     worker = [  # noqa: RUF012 - a constant
         sys.executable,
         "-m",
-        "benchmarks._no_uvloop" if VARIANT == "asyncio" else "naq",
+        "benchmarks.measures.no_uvloop" if VARIANT == "asyncio" else "naq",
         *("worker", "default", "--backend", BACKEND, "--concurrency", "{concurrency}"),
         *("--log-level", "error"),
     ]
@@ -48,16 +48,16 @@ class Naq(Peer):
 
     async def put(self, job: str, args: list[Any]) -> Any:
         """Enqueue one."""
-        return await self._queue.enqueue(getattr(_jobs, job), *args)
+        return await self._queue.enqueue(getattr(jobs, job), *args)
 
     async def put_many(self, job: str, args: list[Any], count: int) -> list[Any]:
         """Enqueue many."""
-        function = getattr(_jobs, job)
+        function = getattr(jobs, job)
         return await self._queue.enqueue_many([naq.call(function, *args) for _ in range(count)])
 
     async def put_in(self, seconds: float, job: str, args: list[Any]) -> Any:
         """Enqueue one that is due later."""
-        return await self._queue.enqueue_in(seconds, getattr(_jobs, job), *args)
+        return await self._queue.enqueue_in(seconds, getattr(jobs, job), *args)
 
     async def ready(self, handle: Any) -> bool:
         """Whether there is a final record."""

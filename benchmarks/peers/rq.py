@@ -9,10 +9,10 @@ from typing import Any
 from redis import Redis
 from rq import Queue
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, SyncPeer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, SyncPeer, serve
 
-JOBS = {job.__name__: job for job in _jobs.SYNC}
+JOBS = {job.__name__: job for job in jobs.SYNC}
 
 
 class Rq(SyncPeer):

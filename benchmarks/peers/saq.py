@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from saq import Queue
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, Peer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, Peer, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def _noop_sync(_context: Any, args: list[Any]) -> None:  # noqa: ARG001 - SAQ's 
 
 settings = {
     "queue": queue,
-    "functions": [*map(_with_context, _jobs.ASYNC), ("noop_sync", _noop_sync)],
+    "functions": [*map(_with_context, jobs.ASYNC), ("noop_sync", _noop_sync)],
     "concurrency": int(os.environ.get("BENCH_CONCURRENCY", "32")),
 }
 

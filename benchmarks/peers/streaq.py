@@ -10,8 +10,8 @@ from typing import Any
 import coredis
 from streaq import Worker
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, Peer, serve
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, Peer, serve
 
 coredis.Config.optimized = True
 worker = Worker(
@@ -19,7 +19,7 @@ worker = Worker(
     concurrency=int(os.environ.get("BENCH_CONCURRENCY", "32")),
     anyio_kwargs={"use_uvloop": True},
 )
-TASKS = {job.__name__: worker.task(job) for job in (*_jobs.ASYNC, _jobs.noop_sync)}
+TASKS = {job.__name__: worker.task(job) for job in (*jobs.ASYNC, jobs.noop_sync)}
 
 
 class Streaq(Peer):

@@ -13,9 +13,9 @@ import nats.js.errors
 import taskiq_nats as library
 from taskiq import TaskiqScheduler
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, serve
-from benchmarks.peers._taskiq import Taskiq, scheduler_command, worker_command
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, serve
+from benchmarks.peers.programs.taskiq import Taskiq, scheduler_command, worker_command
 
 STORES = os.environ.get("BENCH_RESULTS") == "1"
 CONSUMER = ("taskiq_jetstream", "taskiq_durable")
@@ -25,7 +25,7 @@ if STORES:
     broker = broker.with_result_backend(library.NATSObjectStoreResultBackend([URL]))
 source = library.NATSKeyValueScheduleSource([URL])
 scheduler = TaskiqScheduler(broker, sources=[source])
-TASKS = {job.__name__: broker.task(job) for job in (*_jobs.ASYNC, _jobs.noop_sync)}
+TASKS = {job.__name__: broker.task(job) for job in (*jobs.ASYNC, jobs.noop_sync)}
 
 
 class TaskiqNats(Taskiq):

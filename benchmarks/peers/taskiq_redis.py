@@ -7,16 +7,16 @@ from typing import Any
 import taskiq_redis as library
 from taskiq import TaskiqScheduler
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL, serve
-from benchmarks.peers._taskiq import Taskiq, scheduler_command, worker_command
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL, serve
+from benchmarks.peers.programs.taskiq import Taskiq, scheduler_command, worker_command
 
 broker: Any = library.RedisStreamBroker(URL, xread_count=32, consumer_id="0").with_result_backend(
     library.RedisAsyncResultBackend(URL, result_ex_time=3600)
 )
 source = library.ListRedisScheduleSource(URL)
 scheduler = TaskiqScheduler(broker, sources=[source])
-TASKS = {job.__name__: broker.task(job) for job in (*_jobs.ASYNC, _jobs.noop_sync)}
+TASKS = {job.__name__: broker.task(job) for job in (*jobs.ASYNC, jobs.noop_sync)}
 
 
 class TaskiqRedis(Taskiq):

@@ -25,7 +25,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TASKS = Path(__file__).parents[1] / "support" / "browser_tasks.py"
+TASKS = Path(__file__).parents[1] / "support" / "jobs" / "browser_tasks.py"
 TOPOLOGY = """
 version = 1
 [services.nats]

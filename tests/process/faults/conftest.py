@@ -16,7 +16,7 @@ import pytest
 from naq.services.server import EmbeddedServer, find_binary
 from naq.settings import Settings
 
-SUPPORT = Path(__file__).parents[2] / "support"
+SUPPORT = Path(__file__).parents[2] / "support" / "faults"
 ACK_WAIT = 2
 
 

@@ -18,7 +18,7 @@ from naq.supervisor.notify import LEDGER_FD
 
 pytestmark = pytest.mark.process
 
-SUPPORT = Path(__file__).parents[2] / "support"
+SUPPORT = Path(__file__).parents[2] / "support" / "faults"
 
 LONG = 600.0  # what happens within it does not come of a lease that lapsed
 SHORT = 6.0  # but long enough for an aftermath to be in time

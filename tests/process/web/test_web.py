@@ -45,7 +45,7 @@ def serve(settings, tmp_path):
                 [sys.executable, "-m", *(part.replace("PORT", str(port)) for part in command)],
                 stdout=output,
                 stderr=output,
-                cwd=ROOT / "tests" / "support",
+                cwd=ROOT / "tests" / "support" / "jobs",
                 env={
                     **os.environ,
                     "PYTHONPATH": str(ROOT),

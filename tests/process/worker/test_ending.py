@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[3]
 LOOPS = {
-    "asyncio": ["-m", "benchmarks._no_uvloop", "worker", "--backend", "asyncio"],
+    "asyncio": ["-m", "benchmarks.measures.no_uvloop", "worker", "--backend", "asyncio"],
     "uvloop": ["-m", "naq", "worker", "--backend", "asyncio"],
     "trio": ["-m", "naq", "worker", "--backend", "trio"],
 }

@@ -18,9 +18,9 @@ from naq.queue.queue import Queue
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[3]
-SUPPORT = ROOT / "tests" / "support"
+SUPPORT = ROOT / "tests" / "support" / "jobs"
 LOOPS = {
-    "asyncio": ["-m", "benchmarks._no_uvloop", "worker", "--backend", "asyncio"],
+    "asyncio": ["-m", "benchmarks.measures.no_uvloop", "worker", "--backend", "asyncio"],
     "uvloop": ["-m", "naq", "worker", "--backend", "asyncio"],
     "trio": ["-m", "naq", "worker", "--backend", "trio"],
 }

@@ -1,4 +1,4 @@
-"""docs/monitoring.md and the Grafana file, against what a whole project lets be collected."""
+"""docs/operations/monitoring.md and the Grafana file, against what a whole project lets be collected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from naq.base.local import free_port
 
 pytestmark = pytest.mark.process
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs" / "operations"
 TOKEN = "let-me-in"
 TOPOLOGY = """
 version = 1

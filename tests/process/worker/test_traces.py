@@ -1,4 +1,4 @@
-"""Traces from one process to another, with the set-up of docs/tracing.md."""
+"""Traces from one process to another, with the set-up of docs/operations/tracing.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[3]
-SUPPORT = ROOT / "tests" / "support"
+SUPPORT = ROOT / "tests" / "support" / "jobs"
 
 PRODUCER = """
 import telemetry

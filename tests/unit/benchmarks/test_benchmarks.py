@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import chart, rows, targets
-from benchmarks.contestants import ALL, NAQ, at_revision, beside, named
+from benchmarks.report import chart, rows, targets
+from benchmarks.staging.contestants import ALL, NAQ, at_revision, beside, named
 
 FOUND = {
     "noop": {

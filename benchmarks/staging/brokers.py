@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import running
+from benchmarks.staging.processes import running
 from naq.base.local import free_port
 from naq.services.server import EmbeddedServer, find_binary
 

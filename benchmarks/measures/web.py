@@ -1,4 +1,4 @@
-"""What an enqueue costs in a web handler: ``python -m benchmarks.web``.
+"""What an enqueue costs in a web handler: ``python -m benchmarks.measures.web``.
 
 FastAPI under uvicorn, asked by 50 clients at once. The handlers differ in where the connection
 comes from: a bare ``async with naq.Queue()`` that the application holds and passes on, the shared
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 import naq
-from benchmarks import _stage
+from benchmarks.measures import scene
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -70,7 +70,7 @@ def application() -> Any:
 async def main() -> None:
     """Measure all cases, in turn, so that a busy machine is busy for all of them."""
     found: dict[str, list[float]] = {case: [] for case in PATHS}
-    async with _stage.server() as stage:
+    async with scene.server() as stage:
         for _ in range(ROUNDS):
             for case, times in found.items():
                 with serving(case, stage.url) as port:
@@ -88,8 +88,8 @@ def serving(case: str, url: str) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = ["uvicorn", "--factory", "--log-level", "warning", "--no-access-log"]
-    command += ["--port", str(port), "benchmarks.web:application"]
-    env = {**os.environ, "WEB_CASE": case, "NAQ_NATS_URL": url, "PYTHONPATH": str(_stage.ROOT)}
+    command += ["--port", str(port), "benchmarks.measures.web:application"]
+    env = {**os.environ, "WEB_CASE": case, "NAQ_NATS_URL": url, "PYTHONPATH": str(scene.ROOT)}
     with subprocess.Popen([sys.executable, "-m", *command], env=env) as process:
         try:
             yield port

@@ -7,13 +7,13 @@ import subprocess
 import venv
 from typing import TYPE_CHECKING
 
-from benchmarks import revisions
-from benchmarks.revisions import ROOT
+from benchmarks.staging import revisions
+from benchmarks.staging.revisions import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.contestants import Contestant
+    from benchmarks.staging.contestants import Contestant
 
 __all__ = ["VENVS", "ensure", "python", "tree", "versions"]
 

@@ -13,8 +13,8 @@ import anyio
 import psutil
 
 import naq
-from benchmarks import _stage
-from benchmarks.jobs import began, noop
+from benchmarks.measures import scene
+from benchmarks.measures.jobs import began, noop
 from naq.jobs.results import Results
 from naq.schedules.schedule import run_id
 
@@ -32,7 +32,7 @@ async def at_rest(runs):
     """Make 10,000 schedules, list them, and watch a scheduler that has nothing to do."""
     made, listed, cpu = [], [], []
     for _ in range(runs):
-        async with _stage.server() as stage, naq.Queue("default", nats_url=stage.url) as queue:
+        async with scene.server() as stage, naq.Queue("default", nats_url=stage.url) as queue:
             await queue.schedule(noop, cron="0 0 1 1 *")  # the streams are there
             made.append(SCHEDULES / await _make(queue))
             listed.append(await anyio.to_thread.run_sync(_list, stage.url))
@@ -83,7 +83,7 @@ async def lateness(runs):
     """How late runs begin: few at a time, each second by cron, and 5,000 at one instant."""
     found = {}
     for _ in range(runs):
-        async with _stage.server() as stage, naq.Queue("default", nats_url=stage.url) as queue:
+        async with scene.server() as stage, naq.Queue("default", nats_url=stage.url) as queue:
             with stage.worker(**UVLOOP), stage.scheduler():
                 await anyio.sleep(1)
                 for name, late in (

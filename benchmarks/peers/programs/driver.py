@@ -38,7 +38,7 @@ class Peer:
         helpers: commands of what else must run, for delayed jobs for example.
         settings: what is not the default, and how durable what is stored is.
         cannot: workload → why this contestant is not in it.
-        suffix: of the names of its jobs, in ``_jobs``.
+        suffix: of the names of its jobs, in ``jobs``.
         slots: how many jobs a worker runs at a time; None for as many as it is told.
         stores: whether there are results to read.
     """

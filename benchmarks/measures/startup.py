@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import venvs
+from benchmarks.staging import venvs
 
 if TYPE_CHECKING:
-    from benchmarks.contestants import Contestant
+    from benchmarks.staging.contestants import Contestant
 
 __all__ = ["measure"]
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from benchmarks import schedules, startup, venvs
-from benchmarks.contestants import NAQ, at_revision
+from benchmarks.measures import schedules, startup
+from benchmarks.staging import venvs
+from benchmarks.staging.contestants import NAQ, at_revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.contestants import Contestant
+    from benchmarks.staging.contestants import Contestant
 
     Rounds = dict[str, list[dict[str, float]]]
     """By contestant, the figures of each round."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["ALL", "NAQ", "Contestant", "at_revision", "beside", "named"]
 
-REQUIREMENTS = Path(__file__).parent / "peers" / "requirements"
+REQUIREMENTS = Path(__file__).parents[1] / "requirements"
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import brokers, venvs
-from benchmarks.stage import CannotError, staged
-from benchmarks.workloads import quick
+from benchmarks.measures.workloads import quick
+from benchmarks.staging import brokers, venvs
+from benchmarks.staging.stage import CannotError, staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.contestants import Contestant
-    from benchmarks.stage import Options, Stage
-    from benchmarks.workloads import Workload
+    from benchmarks.measures.workloads import Workload
+    from benchmarks.staging.contestants import Contestant
+    from benchmarks.staging.stage import Options, Stage
 
     Found = dict[str, dict[str, Any]]
     """Contestant → ``rounds`` (figures of each) and ``why`` there are none."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from benchmarks.peers._driver import Peer
+from benchmarks.peers.programs.driver import Peer
 
 __all__ = ["Taskiq", "scheduler_command", "worker_command"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import nats
 
-from benchmarks.peers import _jobs
-from benchmarks.peers._driver import URL
+from benchmarks.peers.programs import jobs
+from benchmarks.peers.programs.driver import URL
 from naq.base.names import Names
 from naq.jobs.coding.codec import Codec
 from naq.jobs.job import JobRecord, JobStatus
@@ -35,7 +35,7 @@ def record() -> bytes:
     made = JobRecord(
         id="0" * 22,
         queue="default",
-        function="benchmarks.peers._jobs:noop",
+        function="benchmarks.peers.programs.jobs:noop",
         status=JobStatus.COMPLETED,
         enqueued_at=now,
         started_at=now,
@@ -69,7 +69,7 @@ async def handle(js: JetStreamContext, names: Names, messages: asyncio.Queue[Msg
     while True:
         message = await messages.get()
         if b":gate" in message.data:
-            await _jobs.gate(GATE, 0.005)
+            await jobs.gate(GATE, 0.005)
         job = message.subject.rpartition(".")[2]
         await js.publish(names.result(job), body, headers=HEADERS)
         await message.ack()
@@ -112,7 +112,7 @@ class Pipelined:
         else:
             self._asked -= 1
             if b":gate" in message.data:
-                await _jobs.gate(GATE, 0.005)
+                await jobs.gate(GATE, 0.005)
             job = message.subject.rpartition(".")[2]
             self._waiting[job] = message
             reply = f"{self._inbox}.{job}"

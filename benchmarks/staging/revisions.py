@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["ROOT", "TREES", "export", "resolve"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TREES = ROOT / ".naq" / "bench" / "revisions"
 
 

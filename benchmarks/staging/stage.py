@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import brokers, venvs
-from benchmarks.peers._driver import idle_seconds
-from benchmarks.processes import cpu_seconds, kill, running, tree
+from benchmarks.peers.programs.driver import idle_seconds
+from benchmarks.staging import brokers, venvs
+from benchmarks.staging.processes import cpu_seconds, kill, running, tree
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from benchmarks.contestants import Contestant
+    from benchmarks.staging.contestants import Contestant
 
 __all__ = ["CannotError", "Options", "Stage", "staged"]
 

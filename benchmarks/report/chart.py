@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.rows import ROWS, Row, median, shown
+from benchmarks.report.rows import ROWS, Row, median, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

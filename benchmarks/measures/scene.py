@@ -12,7 +12,7 @@ from pathlib import Path
 
 from naq.services.server import EmbeddedServer, find_binary, run_server
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
@@ -59,7 +59,7 @@ class Stage:
             }
             command = [sys.executable, "-m", "naq", *arguments, "--log-level", "error"]
             if not uvloop:
-                command[2] = "benchmarks._no_uvloop"
+                command[2] = "benchmarks.measures.no_uvloop"
             process = subprocess.Popen(command, env=env)
             try:
                 while b"READY=1" not in ready.recv(4096):

@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.stage import CannotError
+from benchmarks.staging.stage import CannotError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.stage import Stage
+    from benchmarks.staging.stage import Stage
 
     Figures = dict[str, float]
 

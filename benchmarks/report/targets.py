@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.rows import median, shown
+from benchmarks.report.rows import median, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

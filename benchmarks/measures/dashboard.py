@@ -1,4 +1,4 @@
-"""What the dashboard costs, and how fast it is: ``python -m benchmarks.dashboard``.
+"""What the dashboard costs, and how fast it is: ``python -m benchmarks.measures.dashboard``.
 
 A server with 100 queues, 1,000 announced workers and 100,000 dead letters; then a worker that
 shares process and event loop with the dashboard; then 1,000 pages that nobody reads.
@@ -24,8 +24,8 @@ import anyio
 import psutil
 
 import naq
-from benchmarks import _stage
-from benchmarks.jobs import noop
+from benchmarks.measures import scene
+from benchmarks.measures.jobs import noop
 from naq.dashboard.app import STATIC
 from naq.jobs.coding.codec import Codec
 from naq.jobs.job import DeadLetter, Failure
@@ -106,7 +106,7 @@ async def _all(calls):
 def dashboard(url, *more):
     """Run a dashboard (or what is named instead) in a process; yield its port and pid."""
     env = {**os.environ, "NAQ_NATS_URL": url, "NAQ_DASHBOARD_TOKEN": TOKEN}
-    env["PYTHONPATH"] = str(_stage.ROOT)
+    env["PYTHONPATH"] = str(scene.ROOT)
     command = [sys.executable, "-m", *(more or ("naq", "dashboard", "--port", "0"))]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     try:
@@ -238,7 +238,7 @@ async def drains(stage):
             async with naq.Queue("drain", nats_url=stage.url) as queue:
                 await queue.pause()
                 await queue.enqueue_many([naq.call(noop) for _ in range(JOBS)])
-                with dashboard(stage.url, "benchmarks._with_dashboard") as (port, _):
+                with dashboard(stage.url, "benchmarks.measures.with_dashboard") as (port, _):
                     readers = [Reader(port) for _ in range(count)]
                     await anyio.sleep(2)
                     measured.append(JOBS / await _drained(queue))
@@ -276,7 +276,7 @@ async def crowd(port, pid, queue):
 async def measure():
     """Measure everything."""
     found = {}
-    async with _stage.server() as stage, naq.connect(stage.url) as connection:
+    async with scene.server() as stage, naq.connect(stage.url) as connection:
         began = time.perf_counter()
         async with naq.Queue("queue-000", connection=connection) as queue:
             await queue.enqueue(noop)
@@ -286,7 +286,7 @@ async def measure():
                 found |= await anyio.to_thread.run_sync(pages, port)
                 found |= await events(port, queue)
                 found |= await crowd(port, pid, queue)
-    async with _stage.server() as stage:
+    async with scene.server() as stage:
         found |= await drains(stage)
     return found
 
