@@ -1,4 +1,4 @@
-"""docs/operations/monitoring.md and the Grafana file, against what a whole project lets be collected."""
+"""The page on monitoring and the Grafana file, against what a project lets be collected."""
 
 from __future__ import annotations
 
