@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import hypothesis
 import pytest
+from cluster.nodes import Cluster
 
 from naq.jobs.sync import runtime
 from naq.nats.connection import connect
@@ -20,7 +21,7 @@ from naq.worker.worker import Worker
 hypothesis.settings.register_profile("naq", deadline=None)  # a busy machine is no bug
 hypothesis.settings.load_profile("naq")
 
-pytest_plugins = ["time_limit"]
+pytest_plugins = ["time_limit", "cluster.fixtures"]
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
@@ -65,9 +66,11 @@ async def _keep_one_stream(server):
 
 
 @pytest.fixture
-def settings(nats):
+def settings(broker):
     """Settings with a prefix of their own: nothing is shared with another test."""
-    return Settings(nats_url=nats.url_with_token, prefix=f"t{secrets.token_hex(4)}")
+    if isinstance(broker, Cluster):
+        return broker.settings()
+    return Settings(nats_url=broker.url_with_token, prefix=f"t{secrets.token_hex(4)}")
 
 
 @pytest.fixture
