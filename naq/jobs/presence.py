@@ -30,7 +30,7 @@ from naq.exceptions import ConfigurationError, NaqConnectionError
 from naq.jobs.layout import ensure_streams
 from naq.nats.connection import connect
 from naq.nats.jetstream import TTL
-from naq.nats.seam import on_trio
+from naq.nats.link.seam import on_trio
 from naq.nats.streams import Followed
 
 if TYPE_CHECKING:

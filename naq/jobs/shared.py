@@ -32,8 +32,8 @@ import anyio
 from naq.base.imports import here
 from naq.exceptions import NaqConnectionError, NaqException
 from naq.nats.connection import connect, current_connection, open_here
+from naq.nats.link.seam import on_trio
 from naq.nats.locate import DEFAULT, locate
-from naq.nats.seam import on_trio
 from naq.settings import Settings
 
 if TYPE_CHECKING:

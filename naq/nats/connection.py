@@ -22,14 +22,14 @@ from naq.base.imports import here
 from naq.base.public import public
 from naq.exceptions import NaqConnectionError
 from naq.nats import jetstream
-from naq.nats.bulk import Ingest, Pipelined
-from naq.nats.client import Client
-from naq.nats.exchange import Gather, Request, Store
 from naq.nats.jetstream import PubAck, Stored
+from naq.nats.link.bulk import Ingest, Pipelined
+from naq.nats.link.client import Client
+from naq.nats.link.exchange import Gather, Request, Store
+from naq.nats.link.seam import DirectSeam, beside, open_seam
 from naq.nats.locate import locate, redact
 from naq.nats.protocol import Message, Subscription
 from naq.nats.pull import Pull, PullHandle
-from naq.nats.seam import DirectSeam, beside, open_seam
 from naq.nats.streams import REQUEST_TIMEOUT, ServerClock, Streams
 from naq.settings import Settings
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from naq.base.names import Names
+    from naq.nats.link.seam import Seam
     from naq.nats.locate import Target
-    from naq.nats.seam import Seam
 
 __all__ = [
     "Connection",

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from naq.nats.client import Client
+    from naq.nats.link.client import Client
+    from naq.nats.link.seam import Seam
     from naq.nats.protocol import Message
-    from naq.nats.seam import Seam
 
 __all__ = ["Metadata", "Pull", "PullHandle", "metadata", "stored_at"]
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
-from naq.nats.seam import on_trio
+from naq.nats.link.seam import on_trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -22,8 +22,8 @@ from naq.jobs.deadletters import DeadLetters
 from naq.jobs.layout import ensure_consumer, ensure_streams
 from naq.jobs.presence import list_workers
 from naq.nats.connection import connect, current_connection
-from naq.nats.dial import MINIMUM_SERVER
 from naq.nats.jetstream import MESSAGE_ID, STREAM_NOT_FOUND, TTL
+from naq.nats.link.dial import MINIMUM_SERVER
 from naq.services.server import EmbeddedServer, find_binary
 from naq.settings import Settings
 from naq.worker.worker import Worker
@@ -315,7 +315,7 @@ async def test_a_server_without_jetstream(tmp_path, anyio_backend):
 
 
 async def test_a_server_that_is_too_old(settings, anyio_backend, monkeypatch):
-    monkeypatch.setattr("naq.nats.dial.MINIMUM_SERVER", (99, 0))
+    monkeypatch.setattr("naq.nats.link.dial.MINIMUM_SERVER", (99, 0))
     with pytest.raises(NaqConnectionError, match=r"too old: naq needs 99\.0"):
         async with connect(settings=settings):
             pass

@@ -14,8 +14,8 @@ import trio
 
 import naq
 from naq.exceptions import NaqConnectionError
-from naq.nats import client
 from naq.nats.connection import open_here
+from naq.nats.link import client
 
 
 def add(a, b):

@@ -14,8 +14,8 @@ from fault_waits import until
 
 import naq
 from naq.exceptions import NaqConnectionError
-from naq.nats import exchange
-from naq.nats.exchange import Store
+from naq.nats.link import exchange
+from naq.nats.link.exchange import Store
 from naq.queue.chosen import ChosenIds
 
 pytestmark = pytest.mark.process
@@ -25,7 +25,7 @@ import os, signal, sys
 import anyio
 import naq
 from fault_jobs import noted
-from naq.nats.exchange import Store
+from naq.nats.link.exchange import Store
 from naq.queue.chosen import ChosenIds
 
 def die(*_):

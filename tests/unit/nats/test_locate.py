@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naq.nats.dial import NatsClient
+from naq.nats.link.dial import NatsClient
 from naq.nats.locate import locate, redact
 from naq.settings import Settings
 

@@ -8,7 +8,7 @@ from contextvars import copy_context
 import anyio
 import pytest
 
-from naq.nats.outbox import EAGER, ENOUGH, PER_TURN, Outbox, Publish
+from naq.nats.link.outbox import EAGER, ENOUGH, PER_TURN, Outbox, Publish
 
 
 class Link:

@@ -5,8 +5,9 @@ plain calls with a ``done`` callback, so that neither a task nor a crossing of t
 message. nats-py keeps the link; what is done differently from nats-py 2.16:
 
 * **Messages and subscriptions** are encoded and read by :mod:`naq.nats.protocol`.
-* **Answers** are awaited in one table, and lost ones asked for again (:mod:`naq.nats.exchange`).
-* **Writing is a plain call** (:mod:`naq.nats.outbox`), which cannot be cancelled halfway, and
+* **Answers** are awaited in one table, and lost ones asked for again
+  (:mod:`naq.nats.link.exchange`).
+* **Writing is a plain call** (:mod:`naq.nats.link.outbox`), which cannot be cancelled halfway, and
   nothing is buffered blindly while the server is away.
 * **Reconnecting goes on for ever**, with backoff and jitter; a client that nats-py closed for good
   (an ``-ERR`` it does not know) is replaced by a new one, with all subscriptions.
@@ -32,11 +33,11 @@ from sniffio import current_async_library_cvar
 from naq.base import backoff
 from naq.base.fork import drop, undone_in_children
 from naq.exceptions import NaqConnectionError
-from naq.nats.dial import CONNECT_TIMEOUT, NatsClient, dial, nats_errors
-from naq.nats.exchange import Exchanges
 from naq.nats.jetstream import ACK, NAK
+from naq.nats.link.dial import CONNECT_TIMEOUT, NatsClient, dial, nats_errors
+from naq.nats.link.exchange import Exchanges
+from naq.nats.link.outbox import Outbox, Publish
 from naq.nats.locate import moved
-from naq.nats.outbox import Outbox, Publish
 from naq.nats.protocol import Subscription, Unsubscribe
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
+    from naq.nats.link.outbox import Writable
     from naq.nats.locate import Target
-    from naq.nats.outbox import Writable
 
 __all__ = ["Client"]
 

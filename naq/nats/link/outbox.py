@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextvars import Context
 
-    from naq.nats.dial import NatsClient
+    from naq.nats.link.dial import NatsClient
 
 __all__ = ["Outbox", "Publish", "Writable"]
 

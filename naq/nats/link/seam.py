@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from naq.nats.client import Client
+    from naq.nats.link.client import Client
 
 __all__ = ["Seam", "beside", "on_trio", "open_seam"]
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from naq.nats.exchange import Store
 from naq.nats.jetstream import TRANSIENT, ApiError, PubAck, is_conflict, refused
+from naq.nats.link.exchange import Store
 from naq.nats.protocol import Subscription, encode
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from naq.exceptions import ServerRefusedError
-    from naq.nats.client import Client
+    from naq.nats.link.client import Client
     from naq.nats.protocol import Message
 
     Envelope = tuple[str, bytes, dict[str, str] | None]
