@@ -7,7 +7,7 @@ ASYNC  := $(VENV)/.async
 CODE   := naq tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench bench-full bench-supervisors format clean
+.PHONY: help up test check soak bench bench-full bench-supervisors format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ check: $(STAMP) ## Lint, layers and types
 $(ASYNC): $(STAMP) .flake8 $(shell grep -rlE 'async|trio' --include='*.py' $(CODE))
 	@$(BIN)/flake8 $(if $(filter-out %.py,$?),$(filter %.py,$^),$?)
 	@touch $@
+
+soak: $(STAMP) ## 20,000 jobs of all kinds while a worker is killed every second: some minutes
+	@NAQ_SOAK_JOBS=20000 $(BIN)/python -m pytest -s tests/process/faults/test_soak.py
 
 bench: $(STAMP) ## naq and its peers (from PyPI, with Debian's redis-server) in some minutes
 	@$(BIN)/python -m benchmarks
