@@ -29,13 +29,16 @@ _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 class Settings:
     """All settings that do not belong to one call. Durations are seconds."""
 
-    nats_url: str | None = None
+    nats_url: str | None = field(default=None, repr=False)
     nats_creds: str | None = None
     nats_nkey_seed_file: str | None = None
     nats_token: str | None = field(default=None, repr=False)
+    nats_user: str | None = None
+    nats_password: str | None = field(default=None, repr=False)
     nats_tls_ca: str | None = None
     nats_tls_cert: str | None = None
     nats_tls_key: str | None = None
+    nats_tls_first: bool = False
     nats_context: str | None = None
     prefix: str = "naq"
     default_queue: str = "default"
@@ -79,7 +82,8 @@ class Settings:
             try:
                 values[name] = parse(text)
             except (ValueError, ConfigurationError) as exc:
-                problems.append(f"{variable}={text!r}: {exc}")
+                value = "=…" if name in _SECRET else f"={text!r}"
+                problems.append(f"{variable}{value}: {exc}")
         default = cls()
         ttl = values.get("worker_ttl", default.worker_ttl)
         beat = values.get("worker_heartbeat_interval", default.worker_heartbeat_interval)
@@ -114,6 +118,20 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _yes(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[text.lower()]
+
+
+def _key(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # whose text has a part of the key
+        raise ValueError("is no UTF-8") from None
+
+
 def _replicas(text: str) -> int:
     value = int(text)
     if value not in (1, 3, 5):
@@ -142,19 +160,25 @@ def _prefix(text: str) -> str:
     return text
 
 
+_SECRET = frozenset({"secret_key", "nats_token", "nats_password", "nats_url"})
+"""What is never shown, not even where it cannot be used."""
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "nats_url": str,
     "nats_creds": str,
     "nats_nkey_seed_file": str,
     "nats_token": str,
+    "nats_user": str,
+    "nats_password": str,
     "nats_tls_ca": str,
     "nats_tls_cert": str,
     "nats_tls_key": str,
+    "nats_tls_first": _yes,
     "nats_context": str,
     "prefix": _prefix,
     "default_queue": check_queue,
     "job_serializer": _one_of("pickle", "json"),
-    "secret_key": str.encode,
+    "secret_key": _key,
     "allow": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
     "default_result_ttl": _at_least_a_second,
     "worker_ttl": _at_least_a_second,

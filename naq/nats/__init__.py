@@ -4,6 +4,7 @@
 * ``streams`` — what is kept in JetStream: read it, page through it, replace it if nobody else did
 * ``jetstream`` — JetStream's own words: subjects, headers, error codes, answers
 * ``pull`` — standing requests for the messages of one consumer
+* ``urls`` — server urls as people write them
 * ``locate`` — which server, and with which credentials
 * ``protocol`` — the bytes of the NATS protocol, without I/O
 * ``link/`` — what a connection is made of

@@ -27,7 +27,7 @@ from naq.nats.link.bulk import Ingest, Pipelined
 from naq.nats.link.client import Client
 from naq.nats.link.exchange import Gather, Request, Store
 from naq.nats.link.seam import DirectSeam, beside, open_seam
-from naq.nats.locate import locate, redact
+from naq.nats.locate import locate
 from naq.nats.protocol import Message, Subscription
 from naq.nats.pull import Pull, PullHandle
 from naq.nats.streams import REQUEST_TIMEOUT, ServerClock, Streams
@@ -170,7 +170,7 @@ class Connection:
     @property
     def url(self) -> str:
         """Where the server is, without credentials."""
-        return redact(self.target.url)
+        return self.target.url
 
     @property
     def server_version(self) -> str:

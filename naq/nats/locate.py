@@ -12,12 +12,12 @@ import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from naq.base.imports import here
 from naq.exceptions import ConfigurationError
+from naq.nats.urls import parse
 
 if TYPE_CHECKING:
     from naq.settings import Settings
@@ -30,7 +30,6 @@ __all__ = [
     "moved",
     "place",
     "read_broker_file",
-    "redact",
 ]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
@@ -68,11 +67,12 @@ class Target:
     creds: str | None = None
     nkey_seed: str | None = None
     tls: ssl.SSLContext | None = None
+    tls_first: bool = False
 
     @property
     def servers(self) -> list[str]:
-        """The urls of a comma-separated list."""
-        return [url.strip() for url in self.url.split(",") if url.strip()]
+        """The addresses of a comma-separated list."""
+        return self.url.split(",")
 
 
 def locate(nats_url: str | None, settings: Settings, *, start: Path | None = None) -> Target:
@@ -88,20 +88,23 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
     """
     for name in ("nats_creds", "nats_nkey_seed_file"):
         path = getattr(settings, name)
-        if path and not Path(path).is_file():
-            raise ConfigurationError(f"NAQ_{name.upper()}: there is no file {path}")
+        if path:
+            _there(f"NAQ_{name.upper()}", path)
     target = Target(
         url=DEFAULT_URL,
         source=DEFAULT,
         token=settings.nats_token,
+        user=settings.nats_user,
+        password=settings.nats_password,
         creds=settings.nats_creds,
         nkey_seed=settings.nats_nkey_seed_file,
         tls=_tls(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key),
+        tls_first=settings.nats_tls_first,
     )
     if nats_url:
-        return replace(target, url=_checked(nats_url), source="the given url")
+        return _at(target, nats_url, "the given url")
     if settings.nats_url:
-        return replace(target, url=_checked(settings.nats_url), source="NAQ_NATS_URL")
+        return _at(target, settings.nats_url, "NAQ_NATS_URL")
     if settings.nats_context:
         return _from_context(settings.nats_context)
     directory = start or here()
@@ -110,6 +113,21 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
         path, broker = found
         return _from_broker(path, broker)
     return target
+
+
+def _at(target: Target, url: str, source: str) -> Target:
+    """Return ``target`` for what a url says; a login in the url wins over every other."""
+    addresses, login = parse(url)
+    if login is None:
+        return replace(target, url=addresses, source=source)
+    return replace(
+        target,
+        url=addresses,
+        source=source,
+        token=login.token,
+        user=login.user,
+        password=login.password,
+    )
 
 
 def place(nats_url: str | None) -> tuple[str | None, ...]:
@@ -135,14 +153,6 @@ def moved(target: Target) -> Target | None:
 
 def _from_broker(path: Path, broker: BrokerFile) -> Target:
     return Target(url=broker.url, token=broker.token, source=str(path), broker_file=path)
-
-
-def redact(url: str) -> str:
-    """``url`` without user, password and token, for messages and logs."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def read_broker_file(path: Path) -> BrokerFile | None:
@@ -172,22 +182,13 @@ def _running_broker(start: Path) -> tuple[Path, BrokerFile] | None:
     return None
 
 
-def _checked(url: str) -> str:
-    for one in url.split(","):
-        parts = urlsplit(one.strip() if "://" in one else f"nats://{one.strip()}")
-        try:
-            good = parts.scheme in ("nats", "tls", "ws", "wss") and parts.hostname
-            _ = parts.port
-        except ValueError:
-            good = None
-        if not good:
-            raise ConfigurationError(
-                f"{redact(one)!r} is not a NATS URL; write nats://host:4222 or tls://host:4222"
-            )
-    return url
-
-
-def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | None:
+def _tls(
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    *,
+    names: str = "NAQ_NATS_TLS_CA, NAQ_NATS_TLS_CERT, NAQ_NATS_TLS_KEY",
+) -> ssl.SSLContext | None:
     if not (ca or cert or key):
         return None
     try:
@@ -195,13 +196,12 @@ def _tls(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext | 
         if cert:
             context.load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as exc:
-        names = "NAQ_NATS_TLS_CA, NAQ_NATS_TLS_CERT, NAQ_NATS_TLS_KEY"
         raise ConfigurationError(f"{names}: {exc}") from exc
     return context
 
 
 class _Context(msgspec.Struct):
-    """A context of the ``nats`` command line (NATS ADR-21)."""
+    """A context of the ``nats`` command line (NATS ADR-21); the last ones naq cannot follow."""
 
     url: str = DEFAULT_URL
     token: str = ""
@@ -212,6 +212,10 @@ class _Context(msgspec.Struct):
     ca: str = ""
     cert: str = ""
     key: str = ""
+    tls_first: bool = False
+    nsc: str = ""
+    user_jwt: str = ""
+    socks_proxy: str = ""
 
 
 def _from_context(name: str) -> Target:
@@ -221,13 +225,31 @@ def _from_context(name: str) -> Target:
         context = msgspec.json.decode(path.read_bytes(), type=_Context)
     except (OSError, msgspec.MsgspecError) as exc:
         raise ConfigurationError(f"NAQ_NATS_CONTEXT={name}: cannot read {path}: {exc}") from exc
-    return Target(
-        url=context.url or DEFAULT_URL,
+    for unusable in ("nsc", "user_jwt", "socks_proxy"):
+        if getattr(context, unusable):
+            raise ConfigurationError(
+                f"NAQ_NATS_CONTEXT={name}: {path} asks for {unusable}, which naq does not know; "
+                "write a context with creds, nkey, user or token"
+            )
+    if context.creds or context.nkey:
+        _there(f"NAQ_NATS_CONTEXT={name}", context.creds or context.nkey)
+    target = Target(
+        url=DEFAULT_URL,
         source=f"nats context {name}",
         token=context.token or None,
         user=context.user or None,
         password=context.password or None,
         creds=context.creds or None,
         nkey_seed=context.nkey or None,
-        tls=_tls(context.ca or None, context.cert or None, context.key or None),
+        tls=_tls(
+            *(context.ca or None, context.cert or None, context.key or None),
+            names=f"the context {path}",
+        ),
+        tls_first=context.tls_first,
     )
+    return _at(target, context.url or DEFAULT_URL, target.source)
+
+
+def _there(asked: str, path: str) -> None:
+    if not Path(path).expanduser().is_file():
+        raise ConfigurationError(f"{asked}: there is no file {path}")

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import ParseResult, unquote
 
 import anyio
 import nats.errors as nats_errors
@@ -21,7 +20,6 @@ from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
 from naq.exceptions import ConfigurationError, NaqConnectionError
-from naq.nats.locate import redact
 from naq.nats.protocol import MalformedError, Splitter
 
 if TYPE_CHECKING:
@@ -43,18 +41,6 @@ user code blocks for a while sends one late ping when it comes back, and must no
 MINIMUM_SERVER = (2, 14)
 
 
-class _Address(ParseResult):
-    """A server's address, whose credentials are written as in any URL: ``p%40ss`` is ``p@ss``."""
-
-    @property
-    def username(self) -> str | None:
-        return None if super().username is None else unquote(super().username or "")
-
-    @property
-    def password(self) -> str | None:
-        return None if super().password is None else unquote(super().password or "")
-
-
 class NatsClient(Client):
     """A connection of nats-py's whose messages go straight to their subscriptions."""
 
@@ -66,10 +52,6 @@ class NatsClient(Client):
         """
         super().__init__()
         self._ps = _Parser(self, Splitter(routes))
-
-    @staticmethod
-    def _parse_server_uri(connect_url: str) -> ParseResult:
-        return _Address(*Client._parse_server_uri(connect_url))  # noqa: SLF001 - what it overrides
 
     @property
     def writable(self) -> bool:
@@ -211,6 +193,7 @@ async def dial(
                 user_credentials=target.creds,
                 nkeys_seed=target.nkey_seed,
                 tls=target.tls,
+                tls_handshake_first=target.tls_first,
                 **callbacks,
             )
             connected = True
@@ -246,13 +229,12 @@ def _too_old(target: Target, major: int, minor: int) -> NaqConnectionError | Non
         return None
     need = ".".join(map(str, MINIMUM_SERVER))
     return NaqConnectionError(
-        f"nats-server {major}.{minor} at {redact(target.url)} is too old: naq needs {need} or newer"
+        f"nats-server {major}.{minor} at {target.url} is too old: naq needs {need} or newer"
     )
 
 
 def _cannot_connect(target: Target, problem: Exception | None) -> NaqConnectionError:
-    url = ",".join(redact(server) for server in target.servers)
-    where = f"{url} (from {target.source})"
+    where = f"{target.url} (from {target.source})"
     text = "" if problem is None else str(problem) or type(problem).__name__
     if isinstance(problem, OSError) and problem.errno:
         text = os.strerror(problem.errno).lower()

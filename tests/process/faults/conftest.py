@@ -119,7 +119,7 @@ def start_worker(env, tmp_path):
     """``start_worker("--concurrency", "2")``: a worker process that takes jobs."""
     started = []
 
-    def start(*arguments, backend="asyncio", step=None, pass_fds=(), **more):
+    def start(*arguments, backend="asyncio", step=None, pass_fds=(), wait=True, **more):
         if step is None:
             command = [sys.executable, "-m", "naq", "worker", "default", "--backend", backend]
             command += arguments
@@ -127,7 +127,7 @@ def start_worker(env, tmp_path):
             command = [sys.executable, str(SUPPORT / "fault_worker.py"), step]
         program = Program(command, {**env, **more}, tmp_path, pass_fds)
         started.append(program)
-        return program.wait_ready()
+        return program.wait_ready() if wait else program
 
     yield start
     for program in started:

@@ -75,6 +75,7 @@ async def test_nothing_is_lost_and_nothing_is_buried_that_did_not_deserve_it(
         return start_worker(
             *("--concurrency", "8", "--crash-limit", "3"),
             backend=next(backends),
+            wait=False,  # a job may end it before it has said that it is ready
             SOAK_STARTS=str(starts),
         )
 
