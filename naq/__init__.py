@@ -75,6 +75,9 @@ if TYPE_CHECKING:
     from naq.supervisor import Supervisor as Supervisor
     from naq.worker.worker import Worker as Worker
 
+# Where modules are found by the names they had in the first release.
+__path__.append(f"{__path__[0]}/services/former")
+
 _WHERE = {
     "naq.queue.functions": "cancel_scheduled_job cancel_scheduled_job_sync enqueue enqueue_at "
     "enqueue_at_sync enqueue_in enqueue_in_sync enqueue_many enqueue_many_sync enqueue_sync "

@@ -16,7 +16,6 @@ from naq.exceptions import JobNotFoundError, SerializationError
 from naq.jobs.coding.codec import Codec
 from naq.jobs.job import DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import LATER_COPIES, trace_headers
-from naq.jobs.results import Results
 from naq.nats.jetstream import MESSAGE_ID
 
 if TYPE_CHECKING:
@@ -101,25 +100,30 @@ class DeadLetters:
     async def requeue(self, job_id: str) -> None:
         """Queue the job again, with all its attempts before it.
 
+        It may be repeated after it was interrupted anywhere: a job that was queued again by then is
+        not queued once more, whatever has become of it, and its result is kept.
+
         Raises:
             JobNotFoundError: there is no dead letter of this job.
             SerializationError: the letter itself cannot be read.
         """
         stored = await self._find(job_id)
         letter = self._codec.open(DeadLetter, stored.data, stored.headers)
-        names = self._connection.names
-        await Results(self._connection, codec=self._codec).delete(letter.id)
-        headers = trace_headers(letter.headers)
-        headers[MESSAGE_ID] = f"{letter.id}:again:{stored.seq}"
-        if SIGNATURE in letter.headers:
-            headers[SIGNATURE] = letter.headers[SIGNATURE]
-        subject = names.job(letter.queue, letter.id)
-        # If it is queued already, the letter can go as well.
-        await self._connection.streams.put_if(
-            subject, letter.body, headers, expected=0, later=LATER_COPIES
-        )
+        streams, names = self._connection.streams, self._connection.names
+        kept = await streams.get(names.results_stream, names.result(letter.id))
+        # Any other record than that of the failure was written after the job was queued again.
+        if kept is None or self._failed(kept):
+            if kept is not None:
+                await streams.remove(names.results_stream, kept.seq)
+            headers = trace_headers(letter.headers)
+            headers[MESSAGE_ID] = f"{letter.id}:again:{stored.seq}"
+            if SIGNATURE in letter.headers:
+                headers[SIGNATURE] = letter.headers[SIGNATURE]
+            subject = names.job(letter.queue, letter.id)
+            # If it is queued already, the letter can go as well.
+            await streams.put_if(subject, letter.body, headers, expected=0, later=LATER_COPIES)
         # This letter and no other: the job may have failed again by now.
-        await self._connection.streams.remove(names.results_stream, stored.seq)
+        await streams.remove(names.results_stream, stored.seq)
 
     def _failed(self, kept: Stored) -> bool:
         """Whether a record is that of a failure: the job may be queued again by now."""

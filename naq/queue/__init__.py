@@ -11,3 +11,14 @@
 - ``numbers/``: what is counted
 - ``tracing``: spans of OpenTelemetry
 """
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> object:
+    """Return what this module had in the first release, in which it was no package."""
+    if name != "Queue":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from naq.queue.queue import Queue  # noqa: PLC0415 - nothing is imported that is not used
+
+    return Queue

@@ -12,3 +12,14 @@
 - ``sweep``: what should have come and did not
 - ``scheduler``: does for schedules with a policy what the server cannot
 """
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> object:
+    """Return what this module had in the first release, in which it was no package."""
+    if name != "Schedules":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from naq.schedules.manage import Schedules  # noqa: PLC0415 - nothing is imported that is not used
+
+    return Schedules

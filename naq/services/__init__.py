@@ -12,6 +12,8 @@ supervisor, which itself knows none of them.
 * ``policies``: what tasks declare, asked in a process of its own
 * ``tasks``: what kinds need that run on the supervisor's own loop
 * ``values``: types of values in their tables
+
+``former`` is no part of this: it has modules by the names they had in the first release.
 """
 
 from __future__ import annotations

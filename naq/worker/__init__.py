@@ -13,3 +13,14 @@
 * ``held`` — a job in a worker's hands, and which job a log record is about
 * ``monitor`` — ``/healthz``, ``/readyz`` and ``/metrics`` of a worker or scheduler
 """
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> object:
+    """Return what this module had in the first release, in which it was no package."""
+    if name != "Worker":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from naq.worker.worker import Worker  # noqa: PLC0415 - nothing is imported that is not used
+
+    return Worker

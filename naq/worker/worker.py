@@ -478,7 +478,7 @@ class Worker:
                 jobs.start_soon(burst, name="naq worker burst")
             self._starting = None
             task_status.started(self)
-            log.info("worker %s takes jobs from %s", self.id, ", ".join(self.queues))
+            log.info("worker %s takes jobs of %s", self.id, ", ".join(self.queues))
             await stopping.wait()
             handler.drain()
             await intake.stop()

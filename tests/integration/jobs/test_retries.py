@@ -258,6 +258,8 @@ ALLOWED = []
 async def works_once_allowed():
     if not ALLOWED:
         raise PermissionError("not yet")
+    if isinstance(ALLOWED[0], list):
+        ALLOWED[0].append("run")
     return "done"
 
 
@@ -291,3 +293,66 @@ async def test_letters_come_in_pages(queue, run_worker, connection):
     assert [len(first), len(second), len(third), end] == [10, 10, 5, 0]
     assert {letter.id for letter in first + second + third} == {job.id for job in jobs}
     assert (await letters.page("other"))[0] == []
+
+
+class Killed(Exception):  # noqa: N818 - as in a signal
+    pass
+
+
+@pytest.mark.parametrize("step", range(1, 4))
+@pytest.mark.parametrize("meanwhile", ["nothing", "it runs", "it runs, long ago"])
+async def test_a_requeue_that_died_at_a_step_is_repeated(  # noqa: PLR0917
+    queue, run_worker, connection, monkeypatch, step, meanwhile
+):
+    """The job is queued once more, and not again after it has run."""
+    letters, ran = DeadLetters(connection), []
+    async with run_worker():
+        job = await queue.enqueue(works_once_allowed)
+        with pytest.raises(JobExecutionError):
+            await job.result(timeout=10)
+    done, store, api = 0, connection.store, connection.streams.api
+
+    def dying(write):
+        async def written(*args, **kwargs):
+            nonlocal done
+            answer = await write(*args, **kwargs)
+            done += 1
+            if done == step:
+                raise Killed
+            return answer
+
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "store", dying(store))
+        patch.setattr(connection.streams, "api", dying(api))
+        with pytest.raises(Killed):
+            await letters.requeue(job.id)
+
+    ALLOWED.append(ran)
+    try:
+        if meanwhile != "nothing" and step > 1:
+            async with run_worker():
+                assert await job.result(timeout=10) == "done"
+        if meanwhile == "it runs, long ago":  # the server has forgotten the id of the message
+            await connection.streams.api(
+                f"$JS.API.STREAM.UPDATE.{connection.names.jobs_stream}",
+                await with_window(connection, 0.1),
+            )
+            await anyio.sleep(0.2)
+        try:
+            await letters.requeue(job.id)
+        except JobNotFoundError:
+            assert step == 3  # nothing was left to be done
+        async with run_worker():
+            assert await job.result(timeout=10) == "done"
+            assert len(ran) == 1
+        assert (await queue.stats()).dead == 0
+    finally:
+        ALLOWED.clear()
+
+
+async def with_window(connection, seconds):
+    """Return the configuration of the stream of jobs with a shorter memory of message ids."""
+    info = await connection.streams.api(f"$JS.API.STREAM.INFO.{connection.names.jobs_stream}")
+    return {**info["config"], "duplicate_window": int(seconds * 1e9)}

@@ -89,7 +89,7 @@ def test_json_of_async_jobs_sync_jobs_and_of_what_becomes_of_them(work, loop):
     assert dead.items() >= about(failing, "fail", 2).items()
     assert dead["event"].endswith("ValueError: no luck; dead letter")
     first = lines[0]
-    assert "takes jobs from mail" in first["event"]
+    assert "takes jobs of mail" in first["event"]
     assert not first.keys() & {"job_id", "queue", "attempt", "function"}
 
 
@@ -105,7 +105,7 @@ def test_text_has_time_level_message_then_fields(work, loop):
         line.startswith(f"ERROR   job {failing} ") and line.endswith("; dead letter")
         for line in lines
     )
-    assert any(line.endswith(" takes jobs from mail") for line in lines)
+    assert any(line.endswith(" takes jobs of mail") for line in lines)
     assert "\x1b" not in done.stderr
 
 
