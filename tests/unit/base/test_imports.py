@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import inspect
 import os
 import re
 import subprocess
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from naq.base import imports
-from naq.base.imports import PYTHON, here, let_import
+from naq.base.imports import PYTHON, here, let_import, when_imported
 from naq.exceptions import SupervisorError
 from naq.nats.locate import locate, place
 from naq.settings import Settings
@@ -93,3 +96,60 @@ def test_the_directory_matters_only_where_nothing_else_is_given(tmp_path, monkey
         found.append(len(places))
     assert found == [2, 1]
     assert place("nats://x") == place("nats://x")
+
+
+class TestWhenImported:
+    """A function that is to be called with a module of somebody else's."""
+
+    @pytest.fixture
+    def module(self, tmp_path, monkeypatch):
+        """The name of a module that can be imported and has not been."""
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+        (tmp_path / "somebodys.py").write_text("VALUE = 1\ndef function(): ...\n")
+        yield "somebodys"
+        sys.modules.pop("somebodys", None)
+
+    def test_it_is_called_now_if_the_module_is_there(self, module):
+        there, told = importlib.import_module(module), []
+        when_imported(module, told.append)
+        assert told == [there]
+
+    def test_it_is_called_once_when_the_module_has_been_executed(self, module):
+        told, finders = [], list(sys.meta_path)
+        when_imported(module, lambda found: told.append((found, found.VALUE)))
+        import json  # noqa: F401 - another module is none of its business
+
+        assert told == []
+        found = importlib.import_module(module)
+        assert told == [(found, 1)]
+        assert sys.meta_path == finders
+        importlib.reload(found)
+        assert told == [(found, 1)]
+
+    def test_looking_for_the_module_is_not_importing_it(self, module):
+        told = []
+        when_imported(module, told.append)
+        assert importlib.util.find_spec(module) is not None
+        assert told == []
+        found = importlib.import_module(module)
+        assert told == [found]
+
+    def test_a_module_that_is_not_there_may_come_later(self, module, tmp_path):
+        told = []
+        when_imported("nowhere", told.append)
+        with pytest.raises(ModuleNotFoundError, match="nowhere"):
+            importlib.import_module("nowhere")
+        (tmp_path / "nowhere.py").touch()
+        importlib.invalidate_caches()
+        try:
+            found = importlib.import_module("nowhere")
+            assert told == [found]
+        finally:
+            sys.modules.pop("nowhere", None)
+
+    def test_the_module_is_like_any_other(self, module, tmp_path):
+        when_imported(module, lambda _: None)
+        found = importlib.import_module(module)
+        assert inspect.getsource(found.function) == "def function(): ...\n"
+        assert found.__file__ == found.__spec__.origin == str(tmp_path / "somebodys.py")
