@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from cluster.nodes import Cluster
 
-from naq.jobs.sync import runtime
+from naq.jobs.runtime import runtime
 from naq.nats.connection import connect
 from naq.queue.queue import Queue
 from naq.services.server import EmbeddedServer, find_binary

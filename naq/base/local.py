@@ -1,4 +1,4 @@
-"""What a program must ask of the machine it runs on: private files, and free ports.
+"""What a program must ask of the machine it runs on: private files, free ports, other processes.
 
 Secrets are kept in files that only this user may read. A port is looked at before a server is
 started on it, so that the reason why it cannot be had is told in one line.
@@ -11,14 +11,19 @@ import errno
 import os
 import secrets
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from naq.exceptions import ConfigurationError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["bracketed", "free_port", "is_free", "kept_token", "require_free", "write_private"]
+__all__ = [
+    "bracketed",
+    "free_port",
+    "is_free",
+    "kept_token",
+    "require_free",
+    "started_at",
+    "write_private",
+]
 
 
 def write_private(path: Path, text: str) -> None:
@@ -97,3 +102,27 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def started_at(pid: int) -> float | None:
+    """Return when a process was started, in seconds since the epoch; None if there is none.
+
+    With its number that identifies a process, as exactly as the machine's clock is set: the system
+    counts from its boot.
+    """
+    try:
+        # The name is in parentheses and may hold anything; the fields begin after the last one.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        booted = Path("/proc/stat").read_bytes().partition(b"\nbtime ")[2].split(None, 1)[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else _started_at_psutil(pid)
+    return int(booted) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _started_at_psutil(pid: int) -> float | None:
+    import psutil  # noqa: PLC0415 - takes 25 ms, and only where there is no /proc
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None

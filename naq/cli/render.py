@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from naq.cli import visible
 
 if TYPE_CHECKING:
@@ -99,6 +97,8 @@ def number(count: int, one: str, many: str = "") -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON document; datetimes become ISO 8601."""
+    import msgspec
+
     text = msgspec.json.encode(value, enc_hook=repr)
     if sys.stdout.isatty():
         text = msgspec.json.format(text, indent=2)

@@ -10,5 +10,6 @@
 - ``inspect``: where a job is, how to stop it and how to forget it
 - ``presence``: what workers say of themselves, and are told
 - ``shared``: which connection a call uses, and the one each event loop shares
-- ``sync``: the thread for code without an event loop
+- ``sync``: the twins of async functions for code without an event loop
+- ``runtime``: the thread on which those run
 """

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import msgspec
 
+from naq.base.local import started_at
 from naq.base.names import check_queue, new_id
 from naq.exceptions import ConfigurationError, NaqConnectionError
 from naq.jobs.layout import ensure_streams
@@ -321,14 +322,10 @@ def _is_same(info: WorkerInfo, mine: WorkerInfo) -> bool:
 
 def _is_alive(info: WorkerInfo, mine: WorkerInfo) -> bool:
     """Whether the process of a worker on this machine, which does not answer, is still there."""
-    import psutil  # noqa: PLC0415 - 25 ms, and only where a name is taken
-
     if info.host != mine.host or info.pid == mine.pid:
         return False
-    try:
-        return bool(psutil.Process(info.pid).create_time() <= info.started_at)
-    except psutil.Error:
-        return False
+    started = started_at(info.pid)
+    return started is not None and started <= info.started_at
 
 
 async def _keep_announced(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from naq.base.imports import here
+from naq.base.local import started_at
 from naq.exceptions import ConfigurationError
 from naq.nats.urls import parse
 
@@ -41,7 +42,7 @@ BROKER_FILE = "nats.json"
 class BrokerFile(msgspec.Struct, frozen=True):
     """``.naq/run/nats.json``: how to reach the server of a ``naq up``, and which process it is.
 
-    ``started`` is the process's start time (seconds since the epoch, as psutil gives it), so that
+    ``started`` is the process's start time (seconds since the epoch), so that
     a file left behind by a killed supervisor is not mistaken for a running server.
     """
 
@@ -165,12 +166,8 @@ def read_broker_file(path: Path) -> BrokerFile | None:
 
 
 def _is_running(broker: BrokerFile) -> bool:
-    import psutil  # noqa: PLC0415 - 25 ms, and only where a broker file exists
-
-    try:
-        return bool(abs(psutil.Process(broker.pid).create_time() - broker.started) < 1.0)
-    except psutil.Error:
-        return False
+    started = started_at(broker.pid)
+    return started is not None and abs(started - broker.started) < 1.0
 
 
 def _running_broker(start: Path) -> tuple[Path, BrokerFile] | None:

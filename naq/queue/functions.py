@@ -2,8 +2,8 @@
 
 Each opens a :class:`~naq.Queue` for one call, over the connection of the surrounding block or job
 where there is one, else over the one of the event loop (:mod:`naq.jobs.shared`). Those named
-``_sync`` run on the process's one background thread (:mod:`naq.jobs.sync`), whose connections stay
-open.
+``_sync`` run on the process's one background thread (:mod:`naq.jobs.runtime`), whose connections
+stay open.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from naq.base.names import check_queue
 from naq.exceptions import ConfigurationError, NaqConnectionError, SerializationError
 from naq.jobs.calls import queue_of
 from naq.jobs.coding.codec import Codec
-from naq.schedules.manage import Schedules, wanted
 from naq.schedules.schedule import ScheduleStatus
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from naq.jobs.calls import Call
     from naq.nats.connection import Connection
+    from naq.schedules.manage import Schedules
     from naq.schedules.schedule import ScheduleRecord
 
 __all__ = ["TASK_SOURCE", "Applied", "Declaration", "apply", "apply_tasks", "tasks"]
@@ -66,6 +66,8 @@ async def apply(
     Raises:
         NaqConnectionError: the server cannot be reached.
     """
+    from naq.schedules.manage import Schedules  # noqa: PLC0415 - most workers declare none
+
     schedules = Schedules(connection)
     applied = Applied([], [], [], {})
     for schedule_id, declaration in declared.items():
@@ -95,6 +97,8 @@ async def _made(
     declaration: Declaration,
     source: str,
 ) -> ScheduleRecord:
+    from naq.schedules.manage import wanted  # noqa: PLC0415
+
     settings, queue = connection.settings, declaration.queue or queue_of(declaration.call)
     record = await wanted(
         connection,

@@ -24,8 +24,14 @@ import anyio
 import anyio.abc
 import msgspec
 
-from naq.base.http import ClientExchange
-from naq.base.local import bracketed, free_port, kept_token, require_free, write_private
+from naq.base.local import (
+    bracketed,
+    free_port,
+    kept_token,
+    require_free,
+    started_at,
+    write_private,
+)
 from naq.exceptions import ConfigurationError, NaqConnectionError
 from naq.nats.locate import BROKER_FILE, BrokerFile
 
@@ -179,10 +185,8 @@ class EmbeddedServer:
 
     def announce(self) -> None:
         """Write the broker file of a server that is ready."""
-        import psutil
-
         pid = int(self._pid_file.read_text())
-        started = psutil.Process(pid).create_time()
+        started = started_at(pid) or 0.0  # it has ended, which the next look at the file says
         broker = BrokerFile(url=self.url, token=self.token, pid=pid, started=started)
         write_private(self.broker_file, msgspec.json.encode(broker).decode())
 
@@ -222,6 +226,8 @@ class EmbeddedServer:
 
 async def _status_of(port: int, target: str) -> str:
     """Ask a server on this machine once; return the status of its answer, ``200 OK``."""
+    from naq.base.http import ClientExchange  # while the server starts
+
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         exchange = ClientExchange(f"127.0.0.1:{port}", target)
         await stream.send(exchange.request)

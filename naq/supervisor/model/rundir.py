@@ -7,7 +7,6 @@ file, and whatever a kind keeps there. No event loop: ``naq ps`` starts here.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -55,6 +54,8 @@ class RunDir:
         path = directory.resolve() / ".naq" / "run"
         if len(os.fsencode(path)) <= _SOCKET_PATH:
             return cls(path, path)
+        import hashlib  # noqa: PLC0415 - 5 ms, and only for long paths
+
         name = f"naq-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
         if runtime := os.environ.get("XDG_RUNTIME_DIR"):
             return cls(path, Path(runtime) / name)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -94,5 +93,7 @@ def _guardian(fd: int, nats_url: str | None) -> Iterator[bool]:
 def _unnamed_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("naq ledger")
-    with tempfile.TemporaryFile() as file:
+    from tempfile import TemporaryFile  # noqa: PLC0415 - 5 ms, and not for Linux
+
+    with TemporaryFile() as file:
         return os.dup(file.fileno())

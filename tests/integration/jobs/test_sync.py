@@ -15,7 +15,7 @@ import pytest
 import naq
 from examples.tasks import add, greet
 from naq.exceptions import JobNotFoundError, NaqConnectionError
-from naq.jobs.sync import runtime
+from naq.jobs.runtime import runtime
 from naq.worker.worker import Worker
 
 

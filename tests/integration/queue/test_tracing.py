@@ -19,7 +19,7 @@ import naq
 from examples.tasks import add
 from naq.exceptions import JobExecutionError, PayloadTooLargeError
 from naq.jobs.deadletters import DeadLetters
-from naq.jobs.sync import runtime
+from naq.jobs.runtime import runtime
 from naq.nats.connection import BATCH
 from naq.queue import delayed as _delayed
 from naq.queue import send as _send

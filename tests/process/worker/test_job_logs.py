@@ -120,21 +120,6 @@ def test_a_failure_is_logged_with_its_traceback_whatever_a_module_does_to_loggin
         assert "naq/worker" not in line["exception"]
 
 
-@pytest.mark.parametrize("command", ["--version", "ps"])
-def test_short_commands_do_not_load_it(command, tmp_path):
-    shown = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "naq", command],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-
-    assert "naq.cli" in shown.stderr
-    assert not re.search(r"structlog|opentelemetry|h11|prometheus_client", shown.stderr)
-
-
 def test_who_configures_structlog_keeps_that(work):
     (job_id,), done = work(LOOPS["uvloop"], "json", logging_jobs.speak_otherwise)
 
