@@ -45,6 +45,10 @@ class NatsKind(Kind):
             doc='how often data is forced to disk; "always": before acks',
         ),
         "max_payload": Key(type=SIZE, default=1_048_576, doc="largest message"),
+        "memory": Key(
+            type=SIZE,
+            doc="where its memory is held; default: 400 MiB, more if much is kept at its start",
+        ),
         "path": Key(type=TEXT, doc="the executable; default: the wheel's, or the one on PATH"),
         "listen": Key(
             type=HOST,
@@ -87,6 +91,7 @@ class NatsKind(Kind):
                 http_port=options["http_port"],
                 sync=options["sync"],
                 max_payload=options["max_payload"],
+                memory=options["memory"],
                 listen=options["listen"],
                 config=project.directory / options["config"] if options["config"] else None,
                 args=tuple(options["args"]),

@@ -31,7 +31,7 @@ PAUSE = 1.0
 """Seconds between one kill and the next."""
 BLOCKED = 3.0
 """Seconds for which a job blocks its loop; leases here last two."""
-PER_JOB = 0.03
+PER_JOB = 0.1
 """Seconds for a job before the soak is called stuck, beside ``AT_LEAST``."""
 AT_LEAST = 150.0
 
