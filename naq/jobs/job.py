@@ -306,6 +306,8 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
     async def result(self, timeout: float | None = None) -> Any:
         """Wait for the job to end and return its value; the server wakes the caller.
 
+        While the server is away, the wait goes on.
+
         Args:
             timeout: seconds to wait; None: no limit.
 
@@ -315,7 +317,8 @@ class Job(msgspec.Struct, frozen=True, eq=False, gc=False):
             JobCancelledError: it was cancelled.
             JobExpiredError: it was not started before its ``expires``.
             SerializationError: its value cannot be decoded here.
-            NaqConnectionError: the server cannot be reached.
+            NaqConnectionError: there is no connection, and none can be opened; or it was closed.
+            ServerRefusedError: the server does not let us ask for it.
         """
         return await self.backend.result(self, timeout)
 

@@ -33,6 +33,7 @@ from naq.nats.connection import connect
 from naq.nats.jetstream import TTL
 from naq.nats.link.seam import on_trio
 from naq.nats.streams import Followed
+from naq.nats.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -336,17 +337,9 @@ async def _keep_announced(
     After a reconnect, because the bucket is in memory: a restarted server has forgotten everyone.
     """
     ttl, interval = settings.worker_ttl, settings.worker_heartbeat_interval
-    back = anyio.Event()
-
-    def on_link(up: bool) -> None:
-        if up:
-            back.set()
-
-    with connection.link_listener(on_link):
+    with watching(connection) as watch:
         while True:
-            with anyio.move_on_after(interval):
-                await back.wait()
-            back = anyio.Event()
+            await watch.sign(within=interval)
             try:
                 await announce(connection, info(), ttl=ttl)
             except NaqConnectionError as exc:

@@ -2,8 +2,8 @@
 
 A record is stored under ``naq.r.<job>``, at most one per job, with a time to live. Writing is a
 compare-and-set on what was there before, so of two workers that ran the same job (one was cut off
-for longer than ``ack_wait``) only the first one's result counts. Nothing polls: the server
-republishes what it stores under ``naqev.r.<job>``.
+for longer than ``ack_wait``) only the first one's result counts. The server republishes what it
+stores under ``naqev.r.<job>``, which is what wakes whoever waits.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import contextlib
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-import anyio
 
 from naq.base.public import public
 from naq.exceptions import (
@@ -30,6 +28,7 @@ from naq.jobs.job import TIMEOUT_TYPE, Failure, JobRecord, JobStatus
 from naq.nats.connection import connect
 from naq.nats.jetstream import EXPECTED_SEQUENCE, TTL
 from naq.nats.streams import MOST_SUBJECTS
+from naq.nats.watch import look_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -150,33 +149,26 @@ class Results:
         return self._codec.decode_value(record.value, record.encoding)
 
     async def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
-        """Wait for a job's final record.
-
-        This takes one subscription and, for results from before it, one read. After a reconnect it
-        reads once more, because whatever was published while the link was down was not received.
+        """Wait for a job's final record, also while the server is away.
 
         Raises:
             TimeoutError: it has not ended within ``timeout`` seconds.
-            NaqConnectionError: the server cannot be reached.
+            ServerRefusedError: the server does not let us ask for it.
+            SerializationError: its record cannot be read.
         """
-        wait = _Wait(self._open)
-        connection = self._connection
-        heard = connection.names.result_event(job_id)
-        with (
-            anyio.fail_after(timeout),
-            connection.subscription(heard, wait.on_messages),
-            connection.link_listener(wait.on_link),
-        ):
-            while True:
-                record, _ = await self.get(job_id)
-                if record is not None and record.status.final:
-                    return record
-                await wait.changed.wait()
-                wait.changed = anyio.Event()
-                if wait.record is not None:
-                    return wait.record
-                if wait.error is not None:
-                    raise wait.error
+
+        async def look() -> JobRecord | None:
+            record, _ = await self.get(job_id)
+            return None if record is None else _final(record)
+
+        return await look_until(
+            self._connection,
+            self._connection.names.result_event(job_id),
+            look=look,
+            hear=lambda message: _final(self._open(message)),
+            what=f"the result of job {job_id}",
+            timeout=timeout,
+        )
 
     def _open(self, message: Stored | Message) -> JobRecord:
         return self._codec.open(JobRecord, message.data, message.headers)
@@ -187,30 +179,8 @@ def _whole_seconds(seconds: float) -> str:
     return str(max(1, math.ceil(seconds)))
 
 
-class _Wait:
-    """What one waiter has heard."""
-
-    def __init__(self, open_record: Any) -> None:
-        self.changed = anyio.Event()
-        self.record: JobRecord | None = None
-        self.error: Exception | None = None
-        self._open = open_record
-
-    def on_messages(self, messages: list[Message]) -> None:
-        for message in messages:
-            try:
-                record = self._open(message)
-            except Exception as exc:  # noqa: BLE001 - raised in the waiter instead of the loop
-                self.error = exc
-                self.changed.set()
-                return
-            if record.status.final:
-                self.record = record
-                self.changed.set()
-
-    def on_link(self, up: bool) -> None:
-        if up:
-            self.changed.set()
+def _final(record: JobRecord) -> JobRecord | None:
+    return record if record.status.final else None
 
 
 def job_error(record: JobRecord) -> Exception:

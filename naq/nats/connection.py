@@ -130,6 +130,13 @@ class Connection:
         self._directory = here()
         self._users = 0
         self._unused = anyio.Event()
+        self._listeners: list[Callable[[bool], None]] = []
+
+    def close(self) -> None:
+        """Say that it has ended; its block does."""
+        self.open = False
+        for listener in list(self._listeners):
+            listener(False)
 
     def leads_to(self, nats_url: str | None, settings: Settings) -> bool:
         """Whether :func:`connect` with these would lead to the same place."""
@@ -181,6 +188,11 @@ class Connection:
     def connected(self) -> bool:
         """Whether there is a link at this moment."""
         return self._client.connected
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether the server has others beside it, which answer for it and may be behind."""
+        return self._client.in_cluster
 
     @property
     def max_payload(self) -> int:
@@ -394,12 +406,17 @@ class Connection:
 
     @contextmanager
     def link_listener(self, listener: Callable[[bool], None]) -> Iterator[None]:
-        """Call ``listener(True)`` after every reconnect, ``listener(False)`` at every loss."""
+        """Call ``listener(True)`` after every reconnect, ``listener(False)`` at every loss.
+
+        The end of the connection is one.
+        """
         deliver = self._seam.delivering(listener)
         self._seam.post(self._client.on_link, deliver)
+        self._listeners.append(listener)
         try:
             yield
         finally:
+            self._listeners.remove(listener)
             self._seam.post(self._client.off_link, deliver)
 
     def pull(
@@ -461,7 +478,7 @@ async def connect(
                 _open.remove(connection)
             with anyio.move_on_after(LAST_USERS, shield=True):
                 await connection.unused()
-            connection.open = False
+            connection.close()
 
 
 async def _require_jetstream(connection: Connection) -> None:

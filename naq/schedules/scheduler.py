@@ -30,6 +30,7 @@ from naq.jobs.layout import ensure_streams, ensure_ticks
 from naq.jobs.presence import Presence, WorkerInfo
 from naq.jobs.shared import open_connection
 from naq.nats.jetstream import TTL
+from naq.nats.watch import watching
 from naq.schedules.advance import Advance, settled
 from naq.schedules.sweep import Sweep
 from naq.settings import Settings
@@ -242,25 +243,16 @@ class Scheduler:
         A server that is back may have missed what was due, and everybody notices at once: so each
         waits for a moment of its own.
         """
-        back = anyio.Event()
-
-        def on_link(up: bool) -> None:
-            if up:
-                back.set()
-
         asked = True
-        with connection.link_listener(on_link):
+        with watching(connection) as watch:
             while True:
                 try:
                     if asked or await self._is_our_turn(connection):
                         await sweep.run()
                 except Exception as exc:  # noqa: BLE001 - the next look may be luckier
                     log.warning("cannot look for missed runs: %s", exc)
-                with anyio.move_on_after(self.poll_interval):
-                    await back.wait()
-                asked = back.is_set()
+                asked = await watch.sign(within=self.poll_interval)
                 if asked:
-                    back = anyio.Event()
                     await anyio.sleep(random.uniform(0.0, 1.0))  # noqa: S311
 
     async def _is_our_turn(self, connection: Connection) -> bool:

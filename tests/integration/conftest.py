@@ -1,16 +1,19 @@
-"""Fixtures of tests with schedules."""
+"""Fixtures of tests with schedules, and of those that harm their server."""
 
 from __future__ import annotations
 
+import secrets
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from own_server import Server
 from schedule_notes import ran
 
 from naq.jobs.coding.codec import Codec
 from naq.schedules.advance import Advance
 from naq.schedules.scheduler import Scheduler
+from naq.settings import Settings
 
 
 @pytest.fixture
@@ -50,3 +53,18 @@ def count(eventually):
 @pytest.fixture
 def advance(connection):
     return Advance(connection, Codec.from_settings(connection.settings))
+
+
+@pytest.fixture
+async def server(tmp_path, anyio_backend):
+    """A server that the test may kill, freeze and start again."""
+    server = Server(tmp_path)
+    await server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own(server):
+    """Settings that lead to that server."""
+    return Settings(nats_url=server.config.url_with_token, prefix=f"t{secrets.token_hex(4)}")

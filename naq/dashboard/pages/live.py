@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
 from naq.exceptions import NaqException
+from naq.nats.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ DEAF, DEAFEST = 0.1, 1.0
 """Seconds without listening after a sign; more while one sign follows another."""
 LOOK = 5.0
 """Seconds after which to look without any sign: time alone changes things, as when a worker falls
-silent."""
+silent, and in a cluster a sign may be lost."""
 BEAT = 15.0
 """Seconds between signs of life, by which a browser notices a dead link."""
 
@@ -190,24 +190,16 @@ class Hub:
             names.schedule("*"),
             names.presence("*"),
         )
-        heard, deaf = trio.Event(), DEAF
+        deaf = DEAF
         while True:
             if not self._pages:
                 self._opened = trio.Event()
                 await self._opened.wait()
-            missed = heard.is_set()
-            heard = trio.Event()
-
-            def hear(_: object, heard: trio.Event = heard) -> None:
-                heard.set()
-
-            with ExitStack() as stack, trio.move_on_after(LOOK):
-                for subject in subjects:
-                    stack.enter_context(connection.subscription(subject, hear))
-                if missed:  # what came while nobody listened
-                    self._changes.ring()
+            with watching(connection, *subjects) as watch:
+                self._changes.ring()  # what came while nobody listened
                 began = trio.current_time()
-                await heard.wait()
+                while not await watch.sign(within=LOOK):
+                    self._changes.ring()
             busy = trio.current_time() - began < deaf
             deaf = min(DEAFEST, deaf * 2) if busy else DEAF
             self._changes.ring()

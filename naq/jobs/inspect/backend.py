@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 
 from naq.base.public import public
@@ -20,11 +21,13 @@ from naq.jobs.inspect.info import cancel_job, job_info
 from naq.jobs.job import Job, JobInfo, JobMessage, JobStatus
 from naq.jobs.results import Results
 from naq.jobs.shared import open_connection
+from naq.nats.watch import tried
 from naq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from naq.jobs.job import JobRecord
     from naq.nats.connection import Connection
 
 __all__ = ["Backend"]
@@ -83,22 +86,12 @@ class Backend:
         """Wait for a job's end; see :meth:`naq.Job.result`."""
         async with self.here() as connection:
             results = Results(connection)
-            expires_at = job.message.expires_at
-            if expires_at is None:
-                return results.value(await results.wait(job.id, timeout))
-            # Perhaps no worker is there to record that it expired, so it is looked at by then. By
-            # this clock, which may be wrong: if it has not expired yet, it is looked at again.
-            until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
-            while timeout is None or until < timeout:
-                with contextlib.suppress(TimeoutError):
-                    return results.value(await results.wait(job.id, until))
-                if (await job_info(connection, job.id, job.queue)).status is JobStatus.EXPIRED:
-                    raise JobExpiredError(
-                        f"job {job.id} was not started before it expired", job_id=job.id
-                    )
-                timeout = None if timeout is None else timeout - until
-                until = max(LOOK_AGAIN, until)
-            return results.value(await results.wait(job.id, timeout))
+            if job.message.expires_at is None:
+                record = await results.wait(job.id, timeout)
+            else:
+                with anyio.fail_after(timeout):
+                    record = await _end_or_expiry(connection, results, job, job.message.expires_at)
+            return results.value(record)
 
     async def info(self, job: Job) -> JobInfo:
         """Return what is known of a job."""
@@ -109,6 +102,28 @@ class Backend:
         """Cancel a job; see :meth:`naq.Job.cancel`."""
         async with self.here() as connection:
             return await cancel_job(connection, job.id, job.queue)
+
+
+async def _end_or_expiry(
+    connection: Connection, results: Results, job: Job, expires_at: float
+) -> JobRecord:
+    """Wait for a job's final record.
+
+    Perhaps no worker is there to record that it expired, so it is looked at by then. By this clock,
+    which may be wrong: if it has not expired yet, it is looked at again.
+
+    Raises:
+        JobExpiredError: it was not started in time.
+    """
+    until = max(0.0, expires_at - time.time()) + EXPIRY_SLACK
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return await results.wait(job.id, until)
+        asked = job_info(connection, job.id, job.queue)
+        info = await tried(connection, asked, what=f"job {job.id}")
+        if info is not None and info.status is JobStatus.EXPIRED:
+            raise JobExpiredError(f"job {job.id} was not started before it expired", job_id=job.id)
+        until = LOOK_AGAIN
 
 
 @public

@@ -83,6 +83,12 @@ class Client:
         self._broken: asyncio.Event
         self._closing: asyncio.Event
         self._hurry = False
+        self._ended = False
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether the server has others beside it."""
+        return self._nc.in_cluster
 
     @property
     def max_payload(self) -> int:
@@ -130,7 +136,9 @@ class Client:
                 tasks.cancel_scope.cancel()
         finally:
             self.connected = False
-            self.exchanges.fail_all(NaqConnectionError("the connection was closed"))
+            self._ended = True
+            self._outbox.close()
+            self.exchanges.close(NaqConnectionError("the connection was closed"))
             with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await self._nc.dispose()
 
@@ -328,6 +336,9 @@ class Client:
 
     def drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:
         """End a subscription; ``done`` is called once all that was sent to it is handed over."""
+        if self._ended:
+            done(None)
+            return
         self._tasks.start_soon(self._drain, subscription, done, name="naq connection drain")
 
     async def _drain(self, subscription: Subscription, done: Callable[[None], None]) -> None:

@@ -59,6 +59,11 @@ class NatsClient(Client):
         stream = self._stream()
         return bool(self.is_connected) and (stream is None or not stream.is_closing())
 
+    @property
+    def in_cluster(self) -> bool:
+        """Whether the server has others beside it."""
+        return bool(self._server_info.get("cluster"))
+
     def send(self, commands: bytes) -> None:
         """Write to the socket now, or as soon as it takes more; see :attr:`crowded`."""
         assert self._transport is not None

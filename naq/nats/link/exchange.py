@@ -213,13 +213,14 @@ class Exchanges:
         self._context = context
         self._queue = queue
         self._connected = connected
+        self._closed: Exception | None = None
         self._counter = 0
         self._ticking = False
 
     def start(self, exchange: Exchange) -> None:
         """Send ``exchange`` and wait for its answer."""
         if len(exchange.data) > self.max_payload - HEADER_ROOM:
-            problem = self._too_large(exchange)
+            problem = self._refusal(exchange)
             if problem is not None:
                 exchange.done(problem)
                 return
@@ -254,8 +255,10 @@ class Exchanges:
             if not (exchange.queued or exchange.repeat):
                 exchange.expired(connected=False)
 
-    def fail_all(self, error: Exception) -> None:
-        """Answer everything with ``error``."""
+    def close(self, error: Exception) -> None:
+        """Answer everything with ``error``, also what is asked from now on."""
+        self._closed = error
+        self.max_payload = 0  # so that everything is too large, and asks why it is not sent
         for exchange in list(self.pending.values()):
             exchange.finish(error)
 
@@ -272,7 +275,10 @@ class Exchanges:
         if self._ticking:
             self._loop.call_later(TICK, self._tick)
 
-    def _too_large(self, exchange: Exchange) -> PayloadTooLargeError | None:
+    def _refusal(self, exchange: Exchange) -> Exception | None:
+        """Return why a message that may be too large is not sent; None if it is."""
+        if self._closed is not None:
+            return self._closed
         size = len(exchange.data)
         for name, value in (exchange.headers or {}).items():
             size += len(name) + len(value) + 4

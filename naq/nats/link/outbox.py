@@ -125,6 +125,11 @@ class Outbox:
         self._items = deque(items)
         self._write_soon()
 
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._items.clear()
+        self._due = True  # so that no turn of the loop, which ends, is asked for
+
     # --------------------------------------------------------------- writing
 
     def _write_soon(self) -> None:

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from naq.nats.link.client import Client
 
 __all__ = ["Seam", "beside", "on_trio", "open_seam"]
+
+S = TypeVar("S")
 
 
 class Seam(Protocol):
@@ -83,6 +85,11 @@ class Mailbox:
         if not self._armed:
             self._armed = True
             self._wake(self._deliver)
+
+    def end(self, wake: Callable[[Callable[[], None]], object]) -> None:
+        """Have calls made on this side from now on, by ``wake``: the other side has ended."""
+        self._wake = wake
+        wake(self._deliver)
 
     def _deliver(self) -> None:
         # Disarmed before taking: a call appended from now on wakes us again, at worst for nothing.
@@ -144,10 +151,15 @@ class ThreadSeam:
         and AnyIO would take the asyncio loop for Trio.
         """
         self.loop = loop
-        self.post = Mailbox(partial(loop.call_soon_threadsafe, context=copy_context())).post
+        self._calls = Mailbox(partial(loop.call_soon_threadsafe, context=copy_context()))
+        self.post = self._calls.post
         self._deliver = Mailbox(token.run_sync_soon).post
         self._token = token
         self._opening = opening
+
+    def end(self) -> None:
+        """Let calls be made here: the thread has ended; the client answers that it is closed."""
+        self._calls.end(self._token.run_sync_soon)
 
     def keep(self) -> bool:
         return self._opening.keep()
@@ -239,8 +251,10 @@ async def _serve_on_a_thread(  # noqa: ASYNC128
     import trio  # noqa: PLC0415
 
     token = trio.lowlevel.current_trio_token()
+    made: list[ThreadSeam] = []
 
-    def started(seam: Seam) -> None:
+    def started(seam: ThreadSeam) -> None:
+        made.append(seam)
         token.run_sync_soon(task_status.started, seam)
 
     opening = _Opening()
@@ -259,6 +273,8 @@ async def _serve_on_a_thread(  # noqa: ASYNC128
         except Exception as exc:  # noqa: BLE001 - raised again below, outside the group
             error = exc
         tasks.cancel_scope.cancel()
+    for seam in made:
+        seam.end()
     if error is not None:
         raise error
 
@@ -374,13 +390,11 @@ def _stop(loop: asyncio.AbstractEventLoop, scope: anyio.CancelScope) -> None:
         loop.call_soon_threadsafe(scope.cancel)
 
 
-class _Started:
+class _Started(Generic[S]):
     """A task status for :meth:`Client.run` that makes the seam once there is a loop."""
 
     def __init__(
-        self,
-        started: Callable[[Seam], None],
-        make: Callable[[asyncio.AbstractEventLoop], Seam],
+        self, started: Callable[[S], None], make: Callable[[asyncio.AbstractEventLoop], S]
     ) -> None:
         self._started = started
         self._make = make

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -27,41 +27,6 @@ from naq.nats.link.dial import MINIMUM_SERVER
 from naq.services.server import EmbeddedServer, find_binary
 from naq.settings import Settings
 from naq.worker.worker import Worker
-
-
-class Server:
-    """A nats-server that a test may kill, freeze and start again."""
-
-    def __init__(self, home):
-        self.config = EmbeddedServer(
-            binary=find_binary(), run_dir=home / "run", store_dir=home / "jetstream"
-        )
-        self.home = home
-        self.process = None
-
-    async def start(self):
-        with (self.home / "log").open("ab") as log:
-            command = self.config.configure()
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: ASYNC220
-        await self.config.wait_healthy()
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-async def server(tmp_path, anyio_backend):
-    server = Server(tmp_path)
-    await server.start()
-    yield server
-    server.process.send_signal(signal.SIGCONT)
-    server.kill()
-
-
-@pytest.fixture
-def own(server):
-    return Settings(nats_url=server.config.url_with_token, prefix=f"t{secrets.token_hex(4)}")
 
 
 async def test_a_store_is_acknowledged_with_its_place(connection):
@@ -546,6 +511,31 @@ async def test_closing_while_the_server_is_away_does_not_hang(server, own, anyio
         async with connect(settings=own):
             server.kill()
             await anyio.sleep(0.1)
+
+
+async def test_a_connection_that_has_ended_says_so(settings, anyio_backend):
+    heard = []
+    async with connect(settings=settings) as connection:
+        stack = ExitStack()
+        stack.enter_context(connection.subscription("a", heard.append))
+        pull = connection.pull("s", "c", on_jobs=heard.append, on_lost=heard.append)
+
+    with anyio.fail_after(5):
+        for question in (
+            connection.request("a"),
+            connection.store("a", b"1"),
+            connection.streams.get("s", "a"),
+        ):
+            with pytest.raises(NaqConnectionError, match="closed"):
+                await question
+        (answer,) = await connection.store_many(["a"], lambda subject: (subject, b"1", None))
+        assert "closed" in str(answer)
+        assert await connection.ask("a", timeout=30) is None
+        connection.publish("a", b"1")
+        pull.request(1)
+        await pull.stop()
+    stack.close()
+    assert heard == []
 
 
 async def test_a_full_disk_is_a_clear_error_and_nothing_is_stored(server, own, anyio_backend):
