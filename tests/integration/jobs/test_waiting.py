@@ -19,7 +19,7 @@ from naq.jobs import presence
 from naq.jobs.inspect.backend import Backend
 from naq.jobs.job import Job, JobRecord, JobStatus
 from naq.jobs.results import Results
-from naq.jobs.sync import runtime
+from naq.jobs.runtime import runtime
 from naq.nats import watch
 from naq.nats.connection import Connection, connect
 from naq.nats.streams import REQUEST_TIMEOUT
