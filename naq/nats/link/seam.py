@@ -151,7 +151,14 @@ class ThreadSeam:
         and AnyIO would take the asyncio loop for Trio.
         """
         self.loop = loop
-        self._calls = Mailbox(partial(loop.call_soon_threadsafe, context=copy_context()))
+        context = copy_context()
+
+        def wake(deliver: Callable[[], None]) -> None:
+            # Its loop may be closed before we hear that the thread has ended; end() wakes us then.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(deliver, context=context)
+
+        self._calls = Mailbox(wake)
         self.post = self._calls.post
         self._deliver = Mailbox(token.run_sync_soon).post
         self._token = token
