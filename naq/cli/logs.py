@@ -187,7 +187,7 @@ class _Line:
         if job_id and str(job_id) in str(message):  # the message names its job itself
             for name in _JOB:
                 event.pop(name, None)
-        moment = str(event.pop("timestamp", ""))[11:23]
+        moment = _clock(str(event.pop("timestamp", "")))
         blocks = [str(event.pop(name)) for name in _BLOCKS if event.get(name)]
         pairs = [f"{k}={_shown(v)}" for k, v in event.items() if not k.startswith("_")]
         fields = f" {self._before}{' '.join(pairs)}{self._after}" if pairs else ""
@@ -195,6 +195,14 @@ class _Line:
         for block in blocks:
             more += visible.block(block).split("\n")
         return "\n".join([f"{moment} {level:<7} {first}{fields}", *(f"  {line}" for line in more)])
+
+
+def _clock(timestamp: str) -> str:
+    """Return the local time of day of an ISO 8601 timestamp, to be compared with a clock."""
+    try:
+        return f"{datetime.fromisoformat(timestamp).astimezone():%H:%M:%S.%f}"[:-3]
+    except ValueError:  # of a user's own processor
+        return timestamp
 
 
 def _shown(value: object) -> str:

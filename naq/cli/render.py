@@ -30,6 +30,12 @@ __all__ = [
 ]
 
 
+_COPIED = frozenset({"ID", "JOB", "NAME", "QUEUE", "SCHEDULE", "WORKER"})
+"""Columns with what other commands take: it stands on one line, to be copied."""
+MOST_WHOLE = 40
+"""Characters of what is kept on one line; anything longer goes on below, and nothing is cut."""
+
+
 def say(text: object = "") -> None:
     """Print a line of a result, or several, to stdout."""
     print(visible.block(str(text)), flush=True)  # noqa: T201 - standard output is the log here
@@ -132,7 +138,12 @@ def table(
         from rich.table import Table
         from rich.text import Text
 
-        pretty = Table(*columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+        pretty = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left")
+        for at, name in enumerate(columns):
+            longest = max(len(row[at]) for row in cells)
+            whole = name in _COPIED and longest <= MOST_WHOLE
+            width = max(longest, len(name)) if whole else None
+            pretty.add_column(name, no_wrap=whole, overflow="fold", min_width=width)
         for row in cells:
             # Text, not str: a job named [red] is not markup.
             pretty.add_row(*(Text(cell) for cell in row))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_
 import os
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -158,7 +159,8 @@ def _event_line(row: dict[str, Any]) -> str:
     if "from" not in row:
         text = f"{row['name']} is {row['state']}"
         return f"{text} (pid {row['pid']})" if row["pid"] else text
-    text = f"{row['time'][11:23]} {row['name']} {row['from']} -> {row['state']}"
+    clock = f"{datetime.fromisoformat(row['time']).astimezone():%H:%M:%S.%f}"[:-3]
+    text = f"{clock} {row['name']} {row['from']} -> {row['state']}"
     notes = [row["detail"]]
     if row["took_s"] is not None:
         notes.append(f"after {render.duration(row['took_s'])}")

@@ -7,6 +7,7 @@ import json
 import logging
 import logging.config
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,15 @@ def test_both_libraries_are_written_alike(logged, library, case):
     first, *more = text.getvalue().splitlines()
     assert re.match(r"\d\d:\d\d:\d\d\.\d{3} [A-Z]+ ", first)
     assert any("no luck" in line for line in more) is bool(wanted.get("exception"))
+
+
+def test_text_has_the_local_time_and_json_the_worlds(monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        record = logging.makeLogRecord({"msg": "x", "created": 1_700_000_000.25})
+        assert logs.formatter("text").format(record).startswith("17:13:20.250 ")
+        assert "2023-11-14T22:13:20.25" in logs.formatter("json").format(record)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

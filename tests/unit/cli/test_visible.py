@@ -73,3 +73,18 @@ def test_a_log_record_cannot_be_forged(style):
     assert not obeyed(text, allowed="\n")
     assert all(line.startswith("  ") for line in more)
     assert "failed: x" in first
+
+
+@pytest.mark.parametrize("columns", [64, 80, 200])
+def test_nothing_is_cut_in_a_table_on_a_terminal(monkeypatch, capsys, columns):
+    """What other commands take stands on one line; the rest may go on below."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    job, error = "3e3b848e4cde5b3573c5e3f2", "Error:" + "x" * 90
+    render.table(["ID", "QUEUE", "FUNCTION", "ERROR"], [[job, "mail", "shop.tasks:send", error]])
+
+    out = capsys.readouterr().out
+    assert job in out
+    assert "mail" in out
+    assert out.count("x") == 90
+    assert "\u2026" not in out
