@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from naq.base.names import Names, check_queue
-from naq.base.text import duration
+from naq.base.text import duration, size
 from naq.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Settings:
     default_ack_wait: float = 30.0
     ack_wait_per_queue: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     replicas: int = 1
+    max_bytes: int | None = None
+    max_consumers: int = 10_000
+    max_ack_pending: int = 100_000
+    placement_tags: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -139,6 +143,20 @@ def _replicas(text: str) -> int:
     return value
 
 
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not least <= value < 2**31:
+            raise ValueError(f"must be {least} or more")
+        return value
+
+    return parse
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _per_queue(text: str) -> Mapping[str, float]:
     try:
         table = msgspec.json.decode(text, type=dict[str, float | str])
@@ -179,13 +197,17 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "default_queue": check_queue,
     "job_serializer": _one_of("pickle", "json"),
     "secret_key": _key,
-    "allow": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    "allow": _words,
     "default_result_ttl": _at_least_a_second,
     "worker_ttl": _at_least_a_second,
     "worker_heartbeat_interval": _seconds,
     "default_ack_wait": _at_least_a_second,
     "ack_wait_per_queue": _per_queue,
     "replicas": _replicas,
+    "max_bytes": size,
+    "max_consumers": _whole(10),
+    "max_ack_pending": _whole(1),
+    "placement_tags": _words,
     "log_level": _one_of(*_LOG_LEVELS),
     "log_format": _one_of("auto", "text", "json"),
 }

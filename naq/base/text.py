@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CENTURY",
     "DURATION",
+    "SIZE",
     "TARGET",
     "address",
     "attribute",
     "duration",
     "fill",
     "resolve",
+    "size",
     "uses_port",
 ]
 
@@ -35,6 +37,20 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|w))+")
 """A duration with units; the pattern is part of the JSON Schema of supervisor.toml."""
 _NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+_SIZES = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMG]i?B|B)")
+"""A size with its unit; the pattern is part of the JSON Schema of supervisor.toml."""
+_BYTES = re.compile(rf"{SIZE.pattern}|([0-9]+)")
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
@@ -61,6 +77,19 @@ def duration(text: str) -> float:
     if not math.isfinite(seconds) or seconds > CENTURY:
         raise ValueError(f"{text!r} is longer than a century")
     return seconds
+
+
+def size(text: str) -> int:
+    """Return the bytes of ``512MiB``, ``16KiB``, ``1.5GB`` or ``4096``.
+
+    Raises:
+        ValueError: it is none of these, or nothing.
+    """
+    found = _BYTES.fullmatch(text)
+    number = int(float(found[1] or found[3]) * _SIZES[found[2] or ""]) if found else 0
+    if not number:
+        raise ValueError(f"{text!r} is not a size: write 512MiB, 1GB or a number of bytes")
+    return number
 
 
 def address(text: str) -> tuple[str, int]:

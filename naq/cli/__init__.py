@@ -84,6 +84,7 @@ COMMANDS = {
             "queue.queues:list_workers",
             "Show all workers and what they are running.",
         ),
+        ("topology", "queue.topology:topology", "Show naq's streams, and make them as asked for."),
         ("metrics", "queue.queues:metrics", "Print all numbers in the format of Prometheus."),
     ],
     "Dead letters": [

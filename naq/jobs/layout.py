@@ -13,6 +13,7 @@ no consumer is ever at the beginning.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from naq.exceptions import ConfigurationError, ServerRefusedError
@@ -28,29 +29,60 @@ if TYPE_CHECKING:
     from naq.nats.connection import Connection
     from naq.nats.jetstream import StreamInfo
 
-__all__ = ["ensure_consumer", "ensure_counters", "ensure_streams", "ensure_ticks"]
+__all__ = [
+    "drops",
+    "ensure_consumer",
+    "ensure_counters",
+    "ensure_streams",
+    "ensure_ticks",
+    "wanted_streams",
+]
+
+log = logging.getLogger("naq.connection")
 
 DUPLICATE_WINDOW = 120.0
 """Seconds a message id is remembered; longer than any publish is tried for."""
-MAX_CONSUMERS = 10_000
-"""A positive number: the server replaces -1 by its default of 1,000."""
-MAX_ACK_PENDING = 100_000
-"""Unacknowledged jobs per queue: more than all workers of a queue run at once."""
 MAX_WAITING = 8192
 """Pull requests that may stand at one consumer; cannot be changed later."""
+PRESENCE_BYTES, COUNTER_BYTES = 16 * 2**20, 64 * 2**20
+"""What the small streams may take, where ``NAQ_MAX_BYTES`` asks for a limit."""
 COUNTS_AGE = 7200.0
 """Seconds the counters of a minute are kept: enough for charts over an hour."""
 TICK_WAIT = 5.0
 """Seconds a scheduler has for what is due of a schedule before another one is asked."""
 
 
+def _asked_for(connection: Connection) -> dict[str, Any]:
+    """Return what the settings say of every stream."""
+    settings = connection.settings
+    asked: dict[str, Any] = {
+        "storage": "file",
+        "num_replicas": settings.replicas,
+        "discard": "old",
+    }
+    if settings.max_bytes is not None:
+        asked["max_bytes"] = settings.max_bytes
+    if settings.placement_tags:
+        asked["placement"] = {"tags": list(settings.placement_tags)}
+    return asked
+
+
+def _at_most(connection: Connection, most: int) -> dict[str, Any]:
+    """Return the limit of a small stream, where streams have one: the server reserves it."""
+    asked = connection.settings.max_bytes
+    return {} if asked is None else {"max_bytes": min(asked, most)}
+
+
+def wanted_streams(connection: Connection) -> list[dict[str, Any]]:
+    """Return the configuration of each stream, as the settings of a connection ask for it."""
+    return [*_streams(connection), *_counter_streams(connection)]
+
+
 def _streams(connection: Connection) -> list[dict[str, Any]]:
     names = connection.names
     prefix = names.prefix
     common = {
-        "storage": "file",
-        "num_replicas": connection.settings.replicas,
-        "discard": "old",
+        **_asked_for(connection),
         "max_msgs_per_subject": 1,
         "allow_direct": True,
         "allow_msg_ttl": True,
@@ -65,7 +97,8 @@ def _streams(connection: Connection) -> list[dict[str, Any]]:
             "allow_msg_schedules": True,
             "allow_atomic": True,
             "allow_batched": True,
-            "max_consumers": MAX_CONSUMERS,
+            # A positive number: the server replaces -1 by its default of 1,000.
+            "max_consumers": connection.settings.max_consumers,
             "duplicate_window": nanoseconds(DUPLICATE_WINDOW),
         },
         {
@@ -84,6 +117,7 @@ def _streams(connection: Connection) -> list[dict[str, Any]]:
             "retention": "limits",
             "subjects": [names.presence(">")],
             "storage": "memory",  # after a restart workers announce themselves again
+            **_at_most(connection, PRESENCE_BYTES),
             "allow_rollup_hdrs": True,
             "deny_delete": True,
         },
@@ -94,10 +128,9 @@ def _counter_streams(connection: Connection) -> list[dict[str, Any]]:
     names = connection.names
     prefix = names.prefix
     common = {
-        "storage": "file",
-        "num_replicas": connection.settings.replicas,
+        **_asked_for(connection),
+        **_at_most(connection, COUNTER_BYTES),
         "retention": "limits",
-        "discard": "old",
         "max_msgs_per_subject": 1,
         "allow_direct": True,
         "allow_msg_counter": True,
@@ -190,7 +223,34 @@ async def _ensure_stream(
                 raise
             found = await streams.stream_info(name, count=count)
     _compare(name, wanted, found.config)
+    dropping = drops(found.config, wanted)
+    if dropping:
+        log.warning("the stream %s is limited by %s", name, dropping)
+    there = found.config.get("num_replicas", 1)
+    if there < wanted["num_replicas"]:
+        log.warning(
+            "the stream %s has %d of the %d replicas that NAQ_REPLICAS asks for; "
+            "`naq topology --apply` adds them",
+            *(name, there, wanted["num_replicas"]),
+        )
     return found
+
+
+def drops(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Return by which limits a stream loses what was acknowledged, and what; "" if it does not.
+
+    The server drops the oldest messages at such a limit. It knows no other way for a stream with
+    schedules ("message scheduling cannot use discard new", nats-server 2.15.1).
+    """
+    limits = [
+        f"{name} = {found[name]}"
+        for name in _DROPPED_BY
+        if (found.get(name) or 0) > 0 and (name == "max_bytes" or name not in wanted)
+    ]
+    if not limits or ("republish" not in wanted and wanted["retention"] != "workqueue"):
+        return ""  # counters and presence come again
+    lost = "dead letters and results" if "republish" in wanted else "jobs that wait"
+    return f"{', '.join(limits)}: the server drops the oldest {lost} there, without a word"
 
 
 # What may differ without harm: tuning, and what an operator may have changed on purpose.
@@ -200,11 +260,15 @@ _MAY_DIFFER = frozenset(
         "num_replicas",
         "storage",
         "max_consumers",
+        "max_bytes",
+        "placement",
         "duplicate_window",
         "deny_delete",
         "max_age",
     }
 )
+_DROPPED_BY = ("max_bytes", "max_msgs", "max_age")
+"""Limits by which a server drops the oldest messages, where it is told to."""
 
 
 def _compare(name: str, wanted: dict[str, Any], found: dict[str, Any]) -> None:
@@ -282,7 +346,7 @@ async def _ensure_consumer(
         "filter_subject": filter_subject,
         "ack_wait": nanoseconds(ack_wait),
         "max_deliver": -1,
-        "max_ack_pending": MAX_ACK_PENDING,
+        "max_ack_pending": connection.settings.max_ack_pending,
         "max_waiting": MAX_WAITING,
         "num_replicas": 0,
     }

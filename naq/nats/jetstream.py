@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Where questions go; what they are about follows, with a dot before each part.
 INFO = "$JS.API.INFO"
 STREAM_CREATE = "$JS.API.STREAM.CREATE"
+STREAM_UPDATE = "$JS.API.STREAM.UPDATE"
 STREAM_INFO = "$JS.API.STREAM.INFO"
 STREAM_PURGE = "$JS.API.STREAM.PURGE"
 MESSAGE_DELETE = "$JS.API.STREAM.MSG.DELETE"
@@ -132,6 +133,7 @@ class StreamState(msgspec.Struct):
     """What a stream holds. ``subjects`` counts those that were asked for, by subject."""
 
     messages: int = 0
+    bytes: int = 0
     first_seq: int = 0
     last_seq: int = 0
     subjects: dict[str, int] | None = None

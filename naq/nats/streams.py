@@ -240,6 +240,10 @@ class Streams:
         """Create a stream; refused if there is another one of its name."""
         return await self.api(f"{jetstream.STREAM_CREATE}.{config['name']}", config, StreamInfo)
 
+    async def update_stream(self, config: dict[str, Any]) -> StreamInfo:
+        """Give a stream another configuration; refused where the server cannot change it so."""
+        return await self.api(f"{jetstream.STREAM_UPDATE}.{config['name']}", config, StreamInfo)
+
     async def consumer_info(self, stream: str, consumer: str) -> ConsumerInfo:
         """Return how far a consumer is."""
         return await self.api(f"{jetstream.CONSUMER_INFO}.{stream}.{consumer}", answer=ConsumerInfo)

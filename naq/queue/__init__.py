@@ -8,6 +8,7 @@
 - ``admin``: what may be done to a whole queue: pause, purge, delete
 - ``delayed``: jobs that wait for their time; one rule for them and for schedules
 - ``scheduled``: schedules and waiting jobs in one list
+- ``topology``: streams beside what the settings ask for
 - ``numbers/``: what is counted
 - ``tracing``: spans of OpenTelemetry
 """

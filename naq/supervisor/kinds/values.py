@@ -7,6 +7,7 @@ that is made of it. At the end are short ways to write such a table.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import pwd
 import re
@@ -48,17 +49,6 @@ __all__ = [
     "whole",
 ]
 
-_SIZES = {
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMG]i?B|B)")
-
 
 def duration(value: object) -> float:
     """Seconds: ``"250ms"``, ``"10s"``, ``"5m"``, ``"1h30m"``, or a number of seconds."""
@@ -89,8 +79,9 @@ def size(value: object) -> int:
     """Bytes: ``"512MiB"``, ``"16KiB"``, ``"1GB"``, or a number of bytes."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value)):
-        return int(float(found[1]) * _SIZES[found[2]])
+    if isinstance(value, str) and base_text.SIZE.fullmatch(value):
+        with contextlib.suppress(ValueError):  # it is nothing
+            return base_text.size(value)
     raise Invalid(f'expected a size such as "512MiB" or a number of bytes, got {describe(value)}')
 
 
@@ -224,7 +215,7 @@ COUNT = _scalar(whole(0, 100_000), type="integer", minimum=0, maximum=100_000)
 PORT = _scalar(whole(1, 65535), type="integer", minimum=1, maximum=65535)
 DURATION = Scalar(duration, _DURATION_SCHEMA)
 POSITIVE_DURATION = Scalar(positive_duration, _DURATION_SCHEMA)
-SIZE = _scalar(size, type=["string", "integer"], pattern=f"^{_SIZE.pattern}$", minimum=1)
+SIZE = _scalar(size, type=["string", "integer"], pattern=f"^{base_text.SIZE.pattern}$", minimum=1)
 SIGNAL = _scalar(signal_number, type="string")
 USER = _scalar(user, type=["string", "integer"], minimum=0)
 GROUP = _scalar(group, type=["string", "integer"], minimum=0)
