@@ -25,6 +25,7 @@ __all__ = [
     "JobTimeoutError",
     "NaqConnectionError",
     "NaqException",
+    "NoServerError",
     "PayloadTooLargeError",
     "QueueNotFoundError",
     "SerializationError",
@@ -62,6 +63,10 @@ class EnvironmentProblemError(ConfigurationError):
 
 class NaqConnectionError(NaqException):
     """No usable NATS server: absent, too old, without JetStream, or refusing the credentials."""
+
+
+class NoServerError(NaqConnectionError):
+    """No server answers where one should be; one may come."""
 
 
 class ServerRefusedError(NaqConnectionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
@@ -25,6 +26,7 @@ __all__ = [
     "Flag",
     "Json",
     "import_problem",
+    "project_env",
     "raised_by_import",
     "run",
     "settings",
@@ -99,7 +101,7 @@ class Common:
 
 
 def settings() -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment, and behind it from that of the project here.
 
     Raises:
         EnvironmentProblemError: with all that is wrong with them.
@@ -107,9 +109,37 @@ def settings() -> Settings:
     from naq.settings import Settings
 
     try:
-        return Settings.from_env()
+        return Settings.from_env({**project_env(), **os.environ})
     except ConfigurationError as exc:
         raise EnvironmentProblemError(*exc.problems) from exc
+
+
+def project_env(directory: Path = Path()) -> dict[str, str]:
+    """Return the ``NAQ_…`` variables that the supervisor.toml of a directory sets for all services.
+
+    So a command in a project's directory talks to the server that its services talk to.
+
+    Raises:
+        ConfigurationError: the file, or one that it names, cannot be read.
+    """
+    file = directory / "supervisor.toml"
+    if "NAQ_SERVICE" in os.environ or not file.is_file():  # a service has it all already
+        return {}
+    import tomllib
+
+    from naq.supervisor.kinds import environment
+
+    try:
+        project = tomllib.loads(file.read_text("utf-8")).get("project", {})
+        written = {k: None if v is False else str(v) for k, v in project.get("env", {}).items()}
+        files = environment.read_all(directory, project.get("env_file", ()))
+        ours = [
+            {k: v for k, v in layer.items() if k.startswith("NAQ_")} for layer in (files, written)
+        ]
+        found = environment.build(os.environ, ours, {"project": project.get("name", "")})
+    except (OSError, ValueError, AttributeError, TypeError) as exc:
+        raise ConfigurationError(f"{file}: {exc}; `naq validate` says more") from exc
+    return {name: found[name] for layer in ours for name in layer if name in found}
 
 
 def import_problem(module: str, exc: BaseException) -> str:

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 import anyio
 from cyclopts import Parameter
 
+from naq.base import backoff
 from naq.base.fork import undone_in_children
 from naq.base.imports import let_import
 from naq.cli import boundary, render
 from naq.cli.common import Common, Duration, Flag, import_problem, settings
-from naq.exceptions import EnvironmentProblemError, NaqException
+from naq.exceptions import EnvironmentProblemError, NaqException, NoServerError
 from naq.supervisor.notify import lifeline_lost, notify, watchdog_pings
 
 if TYPE_CHECKING:
@@ -272,14 +273,20 @@ def _serve(
     async def main() -> None:
         nonlocal ended
         problem: NaqException | None = None
+        stopped = anyio.Event()
+
+        def stop() -> None:
+            program.stop()
+            stopped.set()
+
         async with anyio.create_task_group() as tasks:
-            await tasks.start(partial(_obey_signals, program, handlers or {}, log, stopping))
-            tasks.start_soon(_stop_when_alone, program, log)
+            await tasks.start(partial(_obey_signals, stop, handlers or {}, log, stopping))
+            tasks.start_soon(_stop_when_alone, stop, log)
             tasks.start_soon(watchdog_pings)
             try:
                 if monitor is not None:
                     await tasks.start(monitor)
-                await program.run(task_status=_Ready(ready))
+                await _run(program, _Ready(ready), log, stopped)
                 ended = True
             except NaqException as exc:
                 problem = exc  # raised outside the group, which would wrap it
@@ -292,6 +299,25 @@ def _serve(
     anyio.run(main, backend=backend, backend_options=options)
     if not ended:
         raise RuntimeError("a task of this program was cancelled, though nobody stopped it")
+
+
+async def _run(program: Program, status: _Ready, log: logging.Logger, stopped: anyio.Event) -> None:
+    """Run a program once there is a server; it is looked for until somebody stops the program."""
+    attempt = 0
+    while True:
+        try:
+            await program.run(task_status=status)
+        except NoServerError as exc:
+            if status.told or stopped.is_set():
+                raise
+            if not attempt:
+                log.warning("%s; waiting for it", exc)
+        else:
+            return
+        pause = backoff.exponential(attempt, initial=0.1, maximum=2.0, jitter=0.3)
+        attempt += 1
+        with anyio.move_on_after(pause):
+            await stopped.wait()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -325,17 +351,19 @@ class _Ready:
     """A task status that tells the supervisor."""
 
     def __init__(self, ready: Callable[[], None] | None) -> None:
+        self.told = False
         self._ready = ready
 
     def started(self, value: object = None) -> None:  # noqa: ARG002 - a task status has it
         """Send READY=1."""
+        self.told = True
         notify("READY=1")
         if self._ready is not None:
             self._ready()
 
 
 async def _obey_signals(
-    program: Program,
+    stop: Callable[[], None],
     handlers: Handlers,
     log: logging.Logger,
     stopping: str,
@@ -360,7 +388,7 @@ async def _obey_signals(
                 os.kill(os.getpid(), received)
             if count == 1:
                 log.info("%s: %s", received.name, stopping)
-            program.stop()
+            stop()
 
 
 def _forget_signals(*numbers: signal.Signals) -> None:
@@ -371,10 +399,10 @@ def _forget_signals(*numbers: signal.Signals) -> None:
         signal.signal(number, signal.default_int_handler if python else signal.SIG_DFL)
 
 
-async def _stop_when_alone(program: Program, log: logging.Logger) -> None:
+async def _stop_when_alone(stop: Callable[[], None], log: logging.Logger) -> None:
     await lifeline_lost()
     log.warning("the supervisor is gone: stopping")
-    program.stop()
+    stop()
 
 
 # ------------------------------------------------------------------ after

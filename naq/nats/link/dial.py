@@ -19,7 +19,7 @@ import nats.errors as nats_errors
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
-from naq.exceptions import ConfigurationError, NaqConnectionError
+from naq.exceptions import ConfigurationError, NaqConnectionError, NoServerError
 from naq.nats.protocol import MalformedError, Splitter
 
 if TYPE_CHECKING:
@@ -247,6 +247,6 @@ def _cannot_connect(target: Target, problem: Exception | None) -> NaqConnectionE
         error = NaqConnectionError(f"the NATS server at {where} refuses these credentials")
     else:
         said = f": {text}" if text else ""
-        error = NaqConnectionError(f"no NATS server answers at {where}{said}; `naq up` starts one")
+        error = NoServerError(f"no NATS server answers at {where}{said}; `naq up` starts one")
     error.__cause__ = problem
     return error

@@ -363,7 +363,6 @@ async def test_a_producer_without_a_server(anyio_backend):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["worker", "default"],
         ["list-queues"],
         ["enqueue", "examples.tasks:add", "1", "2"],
         ["list-workers", "--json"],
@@ -379,3 +378,31 @@ async def test_a_command_without_a_server_ends_with_69_and_one_line(arguments):
     lines = result.stderr.decode().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("naq: no NATS server answers at nats://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_a_worker_waits_for_a_server_that_is_away_at_its_start(
+    broker, settings, start_worker, notes, backend
+):
+    broker.kill()
+    worker = start_worker(backend=backend, wait=False)
+    await until(lambda: "no NATS server answers" in worker.output)
+    await anyio.sleep(0.5)
+    assert worker.output.count("waiting for it") == 1
+    assert worker.process.poll() is None
+
+    await anyio.to_thread.run_sync(broker.start)
+    worker.wait_ready()
+    async with naq.Queue("default", settings=settings) as queue:
+        job = await queue.enqueue(noted, notes.path, "run")
+        assert await job.result(timeout=20) == "run"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+async def test_a_worker_that_waits_for_a_server_ends_when_it_is_told(broker, start_worker, backend):
+    broker.kill()
+    worker = start_worker(backend=backend, wait=False)
+    await until(lambda: "waiting for it" in worker.output)
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait() == 0
