@@ -40,6 +40,7 @@ class Settings:
     nats_tls_key: str | None = None
     nats_tls_first: bool = False
     nats_context: str | None = None
+    jetstream_domain: str | None = None
     prefix: str = "naq"
     default_queue: str = "default"
     job_serializer: str = "pickle"
@@ -172,6 +173,12 @@ def _per_queue(text: str) -> Mapping[str, float]:
     return MappingProxyType(waits)
 
 
+def _token(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or set(text) & set(" .*>"):
+        raise ValueError("must be one word without dots")
+    return text
+
+
 def _prefix(text: str) -> str:
     if not (text.isascii() and text.isalnum() and text.islower()):
         raise ValueError("must be lower-case ASCII letters and digits")
@@ -193,6 +200,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "nats_tls_key": str,
     "nats_tls_first": _yes,
     "nats_context": str,
+    "jetstream_domain": _token,
     "prefix": _prefix,
     "default_queue": check_queue,
     "job_serializer": _one_of("pickle", "json"),

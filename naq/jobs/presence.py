@@ -292,7 +292,7 @@ async def announce(
         NaqConnectionError: the server cannot be reached.
     """
     await ensure_streams(connection)  # the bucket is in memory, and ends with the server
-    subject = connection.names.presence(info.id)
+    subject = connection.addressed(connection.names.presence(info.id))
     body, headers = msgspec.json.encode(info), {TTL: str(max(1, int(ttl)))}
     if first:
         return await connection.streams.put_if(subject, body, headers, expected=0) is not None

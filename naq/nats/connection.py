@@ -333,6 +333,10 @@ class Connection:
         answers: list[PubAck | Exception] = await self._seam.ask(bulk.start)
         return answers
 
+    def addressed(self, subject: str) -> str:
+        """Return a subject of a bucket as that of the JetStream domain that is meant."""
+        return self._client.addressed(subject)
+
     # ----------------------------------------------------------------- asking
 
     async def request(
@@ -360,7 +364,9 @@ class Connection:
         self, done: Callable[[Any], None], subject: str, data: bytes, timeout: float, repeat: bool
     ) -> None:
         self._client.exchanges.start(
-            Request(done, subject, data, None, timeout=timeout, repeat=repeat)
+            Request(
+                done, self._client.addressed(subject), data, None, timeout=timeout, repeat=repeat
+            )
         )
 
     async def gather(
@@ -385,7 +391,8 @@ class Connection:
         timeout: float,
         enough: Callable[[list[Message]], bool],
     ) -> None:
-        self._client.exchanges.start(Gather(done, subject, data, timeout=timeout, enough=enough))
+        question = self._client.addressed(subject)
+        self._client.exchanges.start(Gather(done, question, data, timeout=timeout, enough=enough))
 
     # -------------------------------------------------------------- listening
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from naq.nats.protocol import Message
 
 # Where questions go; what they are about follows, with a dot before each part.
+API = "$JS.API."
+"""What all subjects of the API begin with, where no domain is named."""
 INFO = "$JS.API.INFO"
 STREAM_CREATE = "$JS.API.STREAM.CREATE"
 STREAM_UPDATE = "$JS.API.STREAM.UPDATE"

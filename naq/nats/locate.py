@@ -56,6 +56,8 @@ class BrokerFile(msgspec.Struct, frozen=True):
 class Target:
     """A server and how to authenticate there; ``source`` says where the url came from.
 
+    ``domain`` is that of the JetStream that is meant, where it is not the server's own.
+
     ``broker_file`` is the file of a ``naq up`` it was found in: the server may come back elsewhere.
     """
 
@@ -69,6 +71,7 @@ class Target:
     nkey_seed: str | None = None
     tls: ssl.SSLContext | None = None
     tls_first: bool = False
+    domain: str | None = None
 
     @property
     def servers(self) -> list[str]:
@@ -101,13 +104,15 @@ def locate(nats_url: str | None, settings: Settings, *, start: Path | None = Non
         nkey_seed=settings.nats_nkey_seed_file,
         tls=_tls(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key),
         tls_first=settings.nats_tls_first,
+        domain=settings.jetstream_domain,
     )
     if nats_url:
         return _at(target, nats_url, "the given url")
     if settings.nats_url:
         return _at(target, settings.nats_url, "NAQ_NATS_URL")
     if settings.nats_context:
-        return _from_context(settings.nats_context)
+        named = _from_context(settings.nats_context)
+        return replace(named, domain=settings.jetstream_domain or named.domain)
     directory = start or here()
     found = None if directory is None else _running_broker(directory)
     if found is not None:
@@ -210,6 +215,7 @@ class _Context(msgspec.Struct):
     cert: str = ""
     key: str = ""
     tls_first: bool = False
+    jetstream_domain: str = ""
     nsc: str = ""
     user_jwt: str = ""
     socks_proxy: str = ""
@@ -243,6 +249,7 @@ def _from_context(name: str) -> Target:
             names=f"the context {path}",
         ),
         tls_first=context.tls_first,
+        domain=context.jetstream_domain or None,
     )
     return _at(target, context.url or DEFAULT_URL, target.source)
 

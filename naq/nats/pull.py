@@ -66,7 +66,7 @@ class Pull:
         """
         self._client = client
         self._loop = loop
-        self._subject = f"{CONSUMER_NEXT}.{stream}.{consumer}"
+        self._subject = client.addressed(f"{CONSUMER_NEXT}.{stream}.{consumer}")
         self._on_jobs = on_jobs
         self._on_lost = on_lost
         self._outstanding = 0

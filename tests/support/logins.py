@@ -16,12 +16,13 @@ from naq.services.server import find_binary
 
 
 @contextmanager
-def served(home, configuration):
-    """Run a nats-server with JetStream and this configuration; yield its port."""
+def served(home, configuration, *, domain=None):
+    """Run a nats-server with JetStream, of a domain, and this configuration; yield its port."""
     port = free_port()
     file = home / "login.conf"
     file.write_text(
-        f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{home}/js" }}\n{configuration}'
+        f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{home}/js"'
+        f"{f', domain: {domain}' if domain else ''} }}\n{configuration}"
     )
     with (home / "login.log").open("wb") as log:
         process = subprocess.Popen([find_binary(), "-c", file], stdout=log, stderr=log)

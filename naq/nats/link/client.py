@@ -33,7 +33,7 @@ from sniffio import current_async_library_cvar
 from naq.base import backoff
 from naq.base.fork import drop, undone_in_children
 from naq.exceptions import NaqConnectionError
-from naq.nats.jetstream import ACK, NAK
+from naq.nats.jetstream import ACK, API, NAK
 from naq.nats.link.dial import CONNECT_TIMEOUT, NatsClient, dial, nats_errors
 from naq.nats.link.exchange import Exchanges
 from naq.nats.link.outbox import Outbox, Publish
@@ -94,6 +94,18 @@ class Client:
     def max_payload(self) -> int:
         """Bytes of headers and body the server takes in one message."""
         return self.exchanges.max_payload
+
+    def addressed(self, subject: str) -> str:
+        """Return a subject of JetStream's API, or of a bucket, as that of the domain that is meant.
+
+        Between a leaf node and a hub of another domain, servers let neither pass as it is.
+        """
+        domain = self.target.domain
+        if domain is None:
+            return subject
+        if subject.startswith("$KV."):
+            return f"$JS.{domain}.API.{subject}"
+        return f"$JS.{domain}.API.{subject[len(API) :]}" if subject.startswith(API) else subject
 
     # ------------------------------------------------------------------ life
 

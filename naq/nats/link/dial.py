@@ -177,7 +177,9 @@ async def dial(
 
     async def on_error(exc: Exception) -> None:
         if connected:
-            log.warning("NATS: %s", str(exc).removeprefix("nats: ") or type(exc).__name__)
+            # While the link is down every attempt fails; that it is down was said once.
+            level = logging.WARNING if nc.is_connected else logging.DEBUG
+            log.log(level, "NATS: %s", str(exc).removeprefix("nats: ") or type(exc).__name__)
             return
         problems.append(exc)
         if len(problems) >= len(target.servers):
