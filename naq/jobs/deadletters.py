@@ -7,16 +7,19 @@ letter.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 
 from naq.base.names import OWN_HEADER, SIGNATURE
-from naq.exceptions import JobNotFoundError, SerializationError
+from naq.exceptions import JobNotFoundError, NaqConnectionError, SerializationError
 from naq.jobs.coding.codec import Codec
 from naq.jobs.job import DeadLetter, Failure, JobRecord, JobStatus
 from naq.jobs.message import LATER_COPIES, trace_headers
 from naq.nats.jetstream import MESSAGE_ID
+from naq.nats.watch import pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,8 @@ __all__ = ["DeadLetters", "ever_smaller"]
 
 BRIEF = 100
 """Characters of an error's text that a letter keeps where there is no room for all of it."""
+SETTLED_WITHIN = 5.0
+"""Seconds that the message of a job may take to go after its letter was stored."""
 
 
 class DeadLetters:
@@ -106,6 +111,7 @@ class DeadLetters:
         Raises:
             JobNotFoundError: there is no dead letter of this job.
             SerializationError: the letter itself cannot be read.
+            NaqConnectionError: a job of that id is queued or runs, and does not end.
         """
         stored = await self._find(job_id)
         letter = self._codec.open(DeadLetter, stored.data, stored.headers)
@@ -119,11 +125,32 @@ class DeadLetters:
             headers[MESSAGE_ID] = f"{letter.id}:again:{stored.seq}"
             if SIGNATURE in letter.headers:
                 headers[SIGNATURE] = letter.headers[SIGNATURE]
-            subject = names.job(letter.queue, letter.id)
-            # If it is queued already, the letter can go as well.
-            await streams.put_if(subject, letter.body, headers, expected=0, later=LATER_COPIES)
+            await self._queue(names.job(letter.queue, letter.id), letter, headers)
         # This letter and no other: the job may have failed again by now.
         await streams.remove(names.results_stream, stored.seq)
+
+    async def _queue(self, subject: str, letter: DeadLetter, headers: dict[str, str]) -> None:
+        """Store the message of a letter, once what the letter is about has left its place.
+
+        A letter is stored before its message is acknowledged: for a moment both are there, and the
+        message would be gone a moment later.
+        """
+        names, streams = self._connection.names, self._connection.streams
+        with anyio.move_on_after(SETTLED_WITHIN):
+            for looks in itertools.count(1):
+                stored = await streams.put_if(
+                    subject, letter.body, headers, expected=0, later=LATER_COPIES
+                )
+                if stored is not None:
+                    return
+                there = await streams.get(names.jobs_stream, subject)
+                if there is not None and there.headers.get(MESSAGE_ID) == headers[MESSAGE_ID]:
+                    return  # somebody has requeued this letter
+                await anyio.sleep(pause(looks))
+        raise NaqConnectionError(
+            f"job {letter.id} is still queued or running in queue {letter.queue}; its dead letter "
+            "is kept: requeue it once that has ended"
+        )
 
     def _failed(self, kept: Stored) -> bool:
         """Whether a record is that of a failure: the job may be queued again by now."""

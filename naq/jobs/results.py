@@ -55,15 +55,21 @@ class Results:
         async with connect(nats_url) as connection:
             yield cls(connection)
 
-    async def get(self, job_id: str) -> tuple[JobRecord | None, int]:
+    async def get(self, job_id: str, *, near: bool = False) -> tuple[JobRecord | None, int]:
         """Return a job's record and its sequence in the stream; ``(None, 0)`` if there is none.
+
+        Args:
+            job_id: the job.
+            near: take what the nearest replica has, which may be a little older.
 
         Raises:
             SerializationError: it exists but was not written by naq, or is wrongly signed.
             NaqConnectionError: the server cannot be reached.
         """
         names = self._connection.names
-        stored = await self._connection.streams.get(names.results_stream, names.result(job_id))
+        stored = await self._connection.streams.get(
+            names.results_stream, names.result(job_id), near=near
+        )
         if stored is None:
             return None, 0
         return self._open(stored), stored.seq
@@ -158,7 +164,7 @@ class Results:
         """
 
         async def look() -> JobRecord | None:
-            record, _ = await self.get(job_id)
+            record, _ = await self.get(job_id, near=True)
             return None if record is None else _final(record)
 
         return await look_until(

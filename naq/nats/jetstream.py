@@ -29,6 +29,7 @@ STREAM_UPDATE = "$JS.API.STREAM.UPDATE"
 STREAM_INFO = "$JS.API.STREAM.INFO"
 STREAM_PURGE = "$JS.API.STREAM.PURGE"
 MESSAGE_DELETE = "$JS.API.STREAM.MSG.DELETE"
+MESSAGE_GET = "$JS.API.STREAM.MSG.GET"
 DIRECT_GET = "$JS.API.DIRECT.GET"
 CONSUMER_CREATE = "$JS.API.CONSUMER.CREATE"
 CONSUMER_INFO = "$JS.API.CONSUMER.INFO"
@@ -71,6 +72,8 @@ CONSUMER_NOT_FOUND = 10014
 CONSUMER_EXISTS = frozenset({10105, 10148, 10013})
 NO_MESSAGE = frozenset({10057, 10043})
 """Deleted already; or its sequence was given to another one."""
+NO_SUCH_MESSAGE = 10037
+"""None matches."""
 TRANSIENT = frozenset({10008, 10009, 10158, 10164})
 """These pass by themselves: no leader, no quorum, another write with this message id, or to this
 subject, under way."""
@@ -162,6 +165,7 @@ class ConsumerConfig(msgspec.Struct):
 
     ack_wait: int = 0
     """Nanoseconds."""
+    pause_until: datetime | None = None
 
 
 class ConsumerInfo(msgspec.Struct):
@@ -192,6 +196,22 @@ class Purged(msgspec.Struct):
     """The answer to a purge."""
 
     purged: int = 0
+
+
+class Kept(msgspec.Struct):
+    """A message as the leader of its stream gives it; ``hdrs`` are its headers as they travel."""
+
+    subject: str
+    seq: int
+    time: datetime
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class Got(msgspec.Struct):
+    """The leader's answer to a question for one message."""
+
+    message: Kept
 
 
 class Stored(msgspec.Struct, frozen=True):

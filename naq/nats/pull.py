@@ -13,6 +13,7 @@ ones are not counted; and requests ask for heartbeats, so that silence is notice
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -24,6 +25,7 @@ from naq.nats.protocol import Subscription
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from contextvars import Context
 
     from naq.nats.link.client import Client
     from naq.nats.link.seam import Seam
@@ -36,9 +38,40 @@ EXPIRES = 30.0
 HEARTBEAT = 5.0
 """Seconds between the server's signs of life for a standing request; two missed: ask again."""
 
+QUIET = 0.1
+"""Seconds without a message after which nothing is under way any more, in a cluster."""
+
 _HEARTBEAT_STATUS = "100"
 # The request is done but nothing is wrong: its time is up, or there was nothing (no_wait).
 _ENDED = frozenset({"404", "408"})
+
+
+class _Last:
+    """Takes jobs until none has come for a while."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: Context,
+        take: Callable[[list[Message]], None],
+        quiet: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._take = take
+        self._quiet = quiet
+        self._due = loop.time() + QUIET
+        loop.call_later(QUIET, self._look, context=context)
+
+    def take(self, jobs: list[Message]) -> None:
+        self._due = self._loop.time() + QUIET
+        self._take(jobs)
+
+    def _look(self) -> None:
+        left = self._due - self._loop.time()
+        if left > 0:
+            self._loop.call_later(left, self._look)
+        else:
+            self._quiet()
 
 
 class Pull:
@@ -101,10 +134,19 @@ class Pull:
             self._loop.call_later(HEARTBEAT, self._watch, context=self._client.context)
 
     def stop(self, done: Callable[[None], None]) -> None:
-        """Ask for nothing more; ``done`` is called when everything under way has arrived."""
+        """Ask for nothing more; ``done`` is called when everything under way has arrived.
+
+        In a cluster the consumer's leader hears of the end of a subscription later than our server,
+        which drops what comes meanwhile: a job that would be missing until its lease is over. With
+        a backlog something always comes. So what was asked for is taken first, as long as it comes.
+        """
         self._stopped = True
         self._client.off_link(self._on_link)
-        self._client.drain(self._subscription, done)
+        drain = partial(self._client.drain, self._subscription, done)
+        if self._outstanding and self._client.connected and self._client.in_cluster:
+            self._on_jobs = _Last(self._loop, self._client.context, self._on_jobs, drain).take
+        else:
+            drain()
 
     def _on_messages(self, messages: list[Message]) -> None:
         self._heard = time.monotonic()

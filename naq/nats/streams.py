@@ -1,7 +1,8 @@
 """What JetStream keeps: read it, page through it, replace it if nobody else did.
 
-:class:`Streams` asks through a connection and knows nothing of it but how to ask. Messages are
-read by direct gets, which any replica of a stream answers and which change nothing. Two helpers
+:class:`Streams` asks through a connection and knows nothing of it but how to ask. Many messages are
+read by direct gets, which any replica of a stream answers as far as it has come. A single one, on
+which something may depend, comes from the leader of a stream that has replicas. Two helpers
 remember what they have read: :class:`Followed` the messages of a filter, :class:`ServerClock` how
 far the server's clock is from ours.
 """
@@ -22,6 +23,7 @@ from naq.nats.jetstream import (
     ApiError,
     ConsumerInfo,
     ConsumerPage,
+    Got,
     PubAck,
     Purged,
     Stored,
@@ -29,6 +31,7 @@ from naq.nats.jetstream import (
     refused,
     stored,
 )
+from naq.nats.protocol import parse_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -51,6 +54,10 @@ T = TypeVar("T")
 
 class Link(Protocol):
     """What streams are asked through: a connection."""
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether replicas answer, which may be behind."""
 
     async def request(
         self, subject: str, data: bytes = b"", *, timeout: float = REQUEST_TIMEOUT
@@ -90,13 +97,24 @@ class Streams:
 
     # -------------------------------------------------------------- messages
 
-    async def get(self, stream: str, subject: str) -> Stored | None:
-        """Return the last message of a literal ``subject``, None if there is none."""
+    async def get(self, stream: str, subject: str, *, near: bool = False) -> Stored | None:
+        """Return the last message of a literal ``subject``, None if there is none.
+
+        Args:
+            stream: which holds it.
+            subject: the subject.
+            near: take what the nearest replica has, which may be behind and is there without a
+                leader; otherwise what was acknowledged before is seen.
+        """
+        if self._link.in_cluster and not near:
+            return await self._from_leader(stream, {"last_by_subj": subject})
         reply = await self._link.request(f"{jetstream.DIRECT_GET}.{stream}.{subject}")
         return None if reply.status else stored(reply)
 
-    async def first(self, stream: str, filter_subject: str) -> Stored | None:
-        """Return the oldest message that matches, None if there is none."""
+    async def first(self, stream: str, filter_subject: str, *, near: bool = False) -> Stored | None:
+        """Return the oldest message that matches, None if there is none; ``near`` as of `get`."""
+        if self._link.in_cluster and not near:
+            return await self._from_leader(stream, {"seq": 1, "next_by_subj": filter_subject})
         reply = await self._from(stream, filter_subject, start=1, batch=1)
         return None if reply[0].status else stored(reply[0])
 
@@ -303,6 +321,17 @@ class Streams:
         except msgspec.MsgspecError as exc:
             raise NaqConnectionError(f"{subject}: answer not understood: {exc}") from exc
         raise refused(subject.removeprefix("$JS.API."), error)
+
+    async def _from_leader(self, stream: str, question: dict[str, Any]) -> Stored | None:
+        try:
+            got = await self.api(f"{jetstream.MESSAGE_GET}.{stream}", question, Got)
+        except ServerRefusedError as exc:
+            if exc.code != jetstream.NO_SUCH_MESSAGE:
+                raise
+            return None
+        kept = got.message
+        headers = parse_headers(kept.hdrs) if kept.hdrs else {}
+        return Stored(kept.subject, kept.seq, kept.time, kept.data, headers)
 
     async def _from(self, stream: str, subject: str, *, start: int, batch: int) -> list[Message]:
         question = {"seq": start, "next_by_subj": subject, "batch": batch}

@@ -48,9 +48,8 @@ JITTER = 0.1
 T = TypeVar("T")
 
 
-def pause(looks: int, *, in_cluster: bool) -> float:
+def pause(looks: int, *, first: float = FIRST) -> float:
     """Return the seconds until the next look, after so many since there was a reason to hope."""
-    first = FIRST if in_cluster else FIRST_ALONE
     return backoff.exponential(
         max(0, looks - 1), initial=first, factor=FACTOR, maximum=LONGEST, jitter=JITTER
     )
@@ -197,7 +196,8 @@ class _Waiter(Generic[T]):
     async def sign(self) -> None:
         """Wait until something is heard, the link is back, or it is time to look again."""
         self._asks = False
-        longest = pause(self._looks, in_cluster=self._connection.in_cluster)
+        first = FIRST if self._connection.in_cluster else FIRST_ALONE
+        longest = pause(self._looks, first=first)
         self.looking.deadline = min(self._end, anyio.current_time() + longest)
         await self._sign.wait()
 

@@ -9,12 +9,16 @@ for every worker.
 from __future__ import annotations
 
 import difflib
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
 
 from naq.exceptions import ConfigurationError, QueueNotFoundError, ServerRefusedError
 from naq.jobs import presence
 from naq.jobs.layout import ensure_counters, ensure_streams
+from naq.nats import watch
 from naq.nats.jetstream import CONSUMER_NOT_FOUND
 from naq.queue.numbers.stats import Counts, QueueStats, list_queues, numbers_of
 from naq.schedules.manage import Schedules
@@ -41,6 +45,8 @@ __all__ = [
 FOR_EVER = datetime(2999, 12, 31, tzinfo=UTC)
 RESUME_DELAY = timedelta(milliseconds=100)
 """Longer than a request takes, so that the end of the pause lies in the server's future."""
+IN_FORCE_WITHIN = 5.0
+"""Seconds that a consumer may take to hear that it is paused."""
 
 
 async def existing(connection: Connection, queue: str) -> ConsumerInfo:
@@ -154,17 +160,34 @@ async def resume(connection: Connection, queue: str) -> None:
 
     By letting it end a moment from now: a pause that is simply lifted does not wake the consumer
     (nats-server 2.15.1, ``updatePauseState``), one that runs out does. The moment is by the
-    server's clock.
+    server's clock, and must still be to come when the consumer hears of it.
 
     Raises:
         QueueNotFoundError: there is no such queue.
         NaqConnectionError: the server cannot be reached.
     """
-    info = await existing(connection, queue)
-    if info.paused:
-        await _pause(connection, queue, until=info.ts + RESUME_DELAY)
+    info, delay = await existing(connection, queue), RESUME_DELAY
+    while info.paused:
+        until = info.ts + delay
+        info = await _pause(connection, queue, until=until)
+        if info.ts < until:
+            return
+        delay *= 2
 
 
-async def _pause(connection: Connection, queue: str, *, until: datetime) -> None:
-    names = connection.names
-    await connection.streams.pause_consumer(names.jobs_stream, names.consumer(queue), until=until)
+async def _pause(connection: Connection, queue: str, *, until: datetime) -> ConsumerInfo:
+    """Pause until then; return what the consumer says once it has heard of it.
+
+    In a cluster that is a moment after the answer, which comes from another server.
+    """
+    names, streams = connection.names, connection.streams
+    stream, consumer = names.jobs_stream, names.consumer(queue)
+    await streams.pause_consumer(stream, consumer, until=until)
+    info = await streams.consumer_info(stream, consumer)
+    with anyio.move_on_after(IN_FORCE_WITHIN):  # somebody else may have had another wish since
+        for looks in itertools.count(1):
+            if info.config.pause_until == until:
+                break
+            await anyio.sleep(watch.pause(looks))
+            info = await streams.consumer_info(stream, consumer)
+    return info

@@ -65,6 +65,7 @@ async def test_a_task_brings_its_policy(connection, run_worker):
         assert job.message.max_retries == 3
 
 
+@pytest.mark.cluster
 async def test_a_result_that_is_there_before_anyone_waits(queue, run_worker):
     async with run_worker():
         first = await queue.enqueue(add, 1, 1)
@@ -124,6 +125,7 @@ async def test_everything_known_of_a_job(queue, run_worker):
     assert after.function == "examples.tasks:add"
 
 
+@pytest.mark.cluster
 async def test_a_running_job_is_seen_running(queue, run_worker, eventually):
     async with run_worker() as worker:
         job = await queue.enqueue(nap, 60)
@@ -152,6 +154,7 @@ async def test_an_id_that_is_queued_already_is_not_queued_again(queue, run_worke
     assert (await queue.stats()).depth == 0
 
 
+@pytest.mark.cluster
 async def test_an_id_that_has_run_is_not_run_again(queue, run_worker):
     async with run_worker() as worker:
         first = await queue.enqueue(add, 1, 1, job_id="order:2")
@@ -182,6 +185,7 @@ async def test_an_id_is_not_run_again_even_when_the_server_has_forgotten_the_mes
         assert worker.processed == 2
 
 
+@pytest.mark.cluster
 async def test_many_at_once_in_order(queue, run_worker):
     calls = [naq.call(add, i, 1) for i in range(500)]
     jobs = await queue.enqueue_many(calls, meta={"batch": 1})
@@ -218,6 +222,7 @@ async def test_one_bad_argument_among_many_queues_nothing(queue):
 # --------------------------------------------------------------------------- delays
 
 
+@pytest.mark.cluster
 async def test_a_delayed_job_runs_when_it_is_due(queue, run_worker):
     async with run_worker():
         job = await queue.enqueue_in(timedelta(seconds=0.5), add, 1, 2)
@@ -255,6 +260,7 @@ async def test_a_moment_in_the_past_is_at_once(queue):
 # --------------------------------------------------------------------------- cancelling
 
 
+@pytest.mark.cluster
 async def test_a_queued_job_that_is_cancelled_never_runs(queue, run_worker):
     job = await queue.enqueue(add, 1, 1)
 
@@ -289,6 +295,7 @@ async def test_a_running_async_job_is_aborted_and_the_slot_is_free_again(
         assert await (await queue.enqueue(add, 1, 1)).result(timeout=5) == 2
 
 
+@pytest.mark.cluster
 async def test_a_waiter_is_woken_by_a_cancel(queue):
     job = await queue.enqueue(add, 1, 1)
     async with anyio.create_task_group() as tasks:

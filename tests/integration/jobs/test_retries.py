@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 import naq
-from naq.exceptions import JobExecutionError, JobNotFoundError
+from naq.exceptions import JobExecutionError, JobNotFoundError, NaqConnectionError
 from naq.jobs.deadletters import DeadLetters
-from naq.jobs.job import JobStatus
+from naq.jobs.job import DeadLetter, JobStatus
 
 
 async def fail_until(attempt, kind="ValueError"):
@@ -98,6 +98,7 @@ async def test_a_retry_by_schedule_goes_on_counting(queue, run_worker):
         assert await job.result(timeout=10) == 3
 
 
+@pytest.mark.cluster
 async def test_attempts_spent_end_as_a_dead_letter(queue, run_worker, connection):
     async with run_worker():
         job = await queue.enqueue(fail_until, 99, max_retries=1)
@@ -239,6 +240,7 @@ async def test_a_requeued_job_waits_for_its_long_retries_again(queue, run_worker
             await job.result(timeout=10)
 
 
+@pytest.mark.cluster
 async def test_a_requeued_job_that_works_leaves_no_letter(queue, run_worker, connection):
     async with run_worker():
         job = await queue.enqueue(works_once_allowed)
@@ -261,6 +263,43 @@ async def works_once_allowed():
     if isinstance(ALLOWED[0], list):
         ALLOWED[0].append("run")
     return "done"
+
+
+@pytest.fixture
+async def not_gone(queue, connection):
+    """A job whose letter is stored, and whose message is not acknowledged yet."""
+    job = await queue.enqueue(exit_with, 0)
+    body, headers = queue._codec.seal(job.message)
+    letter = DeadLetter(
+        id=job.id, queue="default", reason="for a test", failed_at=0.0, body=body, headers=headers
+    )
+    names = connection.names
+    await connection.store(names.dead_letter("default", job.id), *queue._codec.seal(letter))
+    return job
+
+
+async def test_a_job_is_requeued_once_its_message_is_gone(queue, connection, not_gone):
+    """The letter is stored first: what is there belongs to the past, and is about to go."""
+    stream, subject = connection.names.jobs_stream, connection.names.job("default", not_gone.id)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(DeadLetters(connection).requeue, not_gone.id)
+        await anyio.sleep(0.1)
+        old = await connection.streams.get(stream, subject)
+        await connection.streams.remove(stream, old.seq)
+
+    assert (await connection.streams.get(stream, subject)).data == old.data
+    with pytest.raises(JobNotFoundError):
+        await DeadLetters(connection).get(not_gone.id)
+
+
+async def test_a_letter_stays_while_its_message_does(connection, not_gone, monkeypatch):
+    monkeypatch.setattr("naq.jobs.deadletters.SETTLED_WITHIN", 0.1)
+    letters = DeadLetters(connection)
+
+    with pytest.raises(NaqConnectionError, match="requeue it once that has ended"):
+        await letters.requeue(not_gone.id)
+
+    assert (await letters.get(not_gone.id)).reason == "for a test"
 
 
 async def test_a_letter_can_be_deleted(queue, run_worker, connection):

@@ -261,8 +261,8 @@ class Cut:
         self.looked = anyio.Event()
         get = Results.get
 
-        async def seen(results, job_id):
-            found = await get(results, job_id)
+        async def seen(results, job_id, **options):
+            found = await get(results, job_id, **options)
             self.looked.set()
             return found
 
@@ -277,8 +277,6 @@ class Cut:
             job = await queue.enqueue(add, 1, 2)
             leader = await self.cluster.leader(connection.names.results_stream)
             follower, third = self.cluster.others(leader)
-            for name in connection.names.jobs_stream, connection.names.results_stream:
-                await self.cluster.lead(connection, leader, name)
         async with (
             self.on(follower) as far,
             self.on(leader, third) as near,

@@ -157,6 +157,7 @@ async def test_an_id_is_one_for_all_queues_and_times(connection, queue):
             assert (await queue.enqueue_in(600, note, "y", job_id=job_id)).duplicate
 
 
+@pytest.mark.cluster
 async def test_many_calls_with_one_id_at_once(connection, queue):
     jobs = []
 
@@ -180,6 +181,7 @@ async def test_one_id_twice_in_a_batch(connection, queue):
     assert "nothing queued" not in repr(jobs[0])
 
 
+@pytest.mark.cluster
 async def test_forgetting(queue):
     waiting = await queue.enqueue(note, "x", job_id="a")
     assert not await queue.forget("a")

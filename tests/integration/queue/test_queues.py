@@ -58,6 +58,7 @@ async def test_all_queues_are_listed_by_name(connection, eventually):
     await eventually(all_are_counted)
 
 
+@pytest.mark.cluster
 async def test_a_paused_queue_gives_nothing_until_it_is_resumed(queue, run_worker):
     async with run_worker():
         await queue.pause()
@@ -85,6 +86,7 @@ async def test_a_running_job_is_not_disturbed_by_a_pause(queue, run_worker, even
         assert await job.result(timeout=5) == 0.3
 
 
+@pytest.mark.cluster
 async def test_pausing_and_resuming_twice_does_no_harm(queue, run_worker):
     await queue.pause()
     await queue.pause()
@@ -94,6 +96,7 @@ async def test_pausing_and_resuming_twice_does_no_harm(queue, run_worker):
         assert await (await queue.enqueue(add, 1, 1)).result(timeout=5) == 2
 
 
+@pytest.mark.cluster
 async def test_a_purge_removes_queued_and_delayed_jobs_of_this_queue_only(queue, connection):
     async with naq.Queue("other", connection=connection) as other:
         await other.enqueue(add, 1, 1)

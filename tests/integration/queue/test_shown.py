@@ -124,6 +124,7 @@ async def test_a_queue_that_does_not_exist_is_an_error_and_is_not_created(act, c
     assert [stats.queue for stats in await list_queues(connection)] == ["mail"]
 
 
+@pytest.mark.cluster
 async def test_a_queue_is_deleted_with_all_that_is_in_it(run_worker, connection, eventually):
     async with naq.Queue("old", connection=connection) as old:
         async with run_worker("old"):

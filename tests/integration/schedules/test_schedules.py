@@ -53,6 +53,7 @@ async def test_a_plain_schedule_needs_no_scheduler(queue, run_worker, key, count
     assert made.next_run is None
 
 
+@pytest.mark.cluster
 async def test_what_is_said_of_a_schedule(queue):
     made = await queue.schedule(add, 1, 2, cron="0 7 * * mon-fri", timezone="Europe/Berlin")
 
@@ -238,6 +239,7 @@ async def test_there_is_no_such_schedule(queue, connection):
         await Schedules(connection).run_now("nix")
 
 
+@pytest.mark.cluster
 async def test_a_run_now_is_beside_the_others(queue, run_worker):
     made = await queue.schedule(add, 2, 3, cron="0 0 1 1 *")
     await made.pause()
@@ -435,6 +437,7 @@ async def test_jobs_no_worker_would_ever_see_are_queued_again(
 # ------------------------------------------------------------------ delayed jobs
 
 
+@pytest.mark.cluster
 async def test_delayed_jobs_are_listed_moved_and_cancelled(queue, connection, run_worker):
     later = await queue.enqueue_in(3600, add, 1, 2)
     much_later = await queue.enqueue_in(7200, add, 3, 4)

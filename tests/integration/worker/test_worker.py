@@ -230,6 +230,7 @@ async def test_sync_jobs_run_side_by_side(queue, run_worker):
 # --------------------------------------------------------------------------- stopping
 
 
+@pytest.mark.cluster
 async def test_a_stopped_worker_lets_its_jobs_finish(queue, run_worker, eventually):
     async with run_worker() as worker:
         job = await queue.enqueue(nap, 0.5)
@@ -280,6 +281,7 @@ async def test_a_second_stop_skips_the_wait(queue, connection, eventually):
     assert (await queue.stats()).depth + (await queue.stats()).running == 1
 
 
+@pytest.mark.cluster
 async def test_a_cancelled_worker_hands_its_jobs_back(queue, connection, eventually):
     worker = Worker(["default"], connection=connection)
     async with anyio.create_task_group() as tasks:
@@ -365,6 +367,7 @@ async def test_jobs_that_wait_for_a_slot_go_to_others_when_the_worker_is_paused(
         await long.cancel()
 
 
+@pytest.mark.cluster
 async def test_pause_and_resume_as_fast_as_can_be(queue, run_worker):
     """Each leaves the intake open or closed, whatever it was in the middle of."""
     async with run_worker() as worker:
@@ -412,6 +415,7 @@ async def has_no_request(connection, queue="default"):
 # --------------------------------------------------------------------------- presence
 
 
+@pytest.mark.cluster
 async def test_workers_are_listed_with_what_they_run(queue, connection, run_worker, eventually):
     async with run_worker(name="one") as worker, run_worker("other", name="two", concurrency=3):
         job = await queue.enqueue(nap, 60)

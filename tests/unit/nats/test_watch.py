@@ -76,7 +76,7 @@ def pauses(monkeypatch):
     """The pauses that were taken, all of no length."""
     taken = []
 
-    def no_time(looks, *, in_cluster):
+    def no_time(looks, *, first):
         taken.append(looks)
         return 0.0
 
@@ -87,7 +87,7 @@ def pauses(monkeypatch):
 @pytest.fixture
 def patient(monkeypatch):
     """Nobody looks again before something happens."""
-    monkeypatch.setattr(watch, "pause", lambda looks, *, in_cluster: 3600.0)
+    monkeypatch.setattr(watch, "pause", lambda looks, *, first: 3600.0)
 
 
 def waiting(connection, look, hear=lambda message: message, timeout=None):
@@ -100,15 +100,33 @@ def waiting(connection, look, hear=lambda message: message, timeout=None):
 def test_pauses_grow_from_an_instant_to_half_a_minute(monkeypatch):
     monkeypatch.setattr(watch, "JITTER", 0.0)
 
-    assert [pause(n, in_cluster=True) for n in range(1, 10)] == pytest.approx(
+    assert [pause(n) for n in range(1, 10)] == pytest.approx(
         [0.02, 0.06, 0.18, 0.54, 1.62, 4.86, 14.58, 30.0, 30.0]
     )
-    assert [pause(n, in_cluster=False) for n in range(1, 6)] == pytest.approx([1, 3, 9, 27, 30])
+    assert [pause(n, first=1) for n in range(1, 6)] == pytest.approx([1, 3, 9, 27, 30])
 
 
-@given(looks=st.integers(0, 10_000), in_cluster=st.booleans())
-def test_no_pause_is_for_ever(looks, in_cluster):
-    assert 0 < pause(looks, in_cluster=in_cluster) <= watch.LONGEST * (1 + watch.JITTER)
+@given(looks=st.integers(0, 10_000), first=st.floats(0.001, 10))
+def test_no_pause_is_for_ever(looks, first):
+    assert 0 < pause(looks, first=first) <= watch.LONGEST * (1 + watch.JITTER)
+
+
+@pytest.mark.parametrize(("in_cluster", "first"), [(True, 0.02), (False, 1.0)])
+async def test_a_single_server_is_not_asked_again_soon(
+    connection, monkeypatch, in_cluster, first, anyio_backend
+):
+    connection.in_cluster = in_cluster
+    firsts = []
+
+    def no_time(looks, *, first):
+        firsts.append(first)
+        return 0.0
+
+    monkeypatch.setattr(watch, "pause", no_time)
+
+    await waiting(connection, Looks(None, "there"))
+
+    assert firsts == [first]
 
 
 async def test_what_is_there_is_found_at_the_first_look(connection, pauses, anyio_backend):
@@ -140,7 +158,7 @@ async def test_it_looks_at_once_when_the_link_is_back(connection, patient, anyio
 async def test_after_a_reconnect_pauses_are_short_again(connection, monkeypatch, anyio_backend):
     taken = []
 
-    def back_at_the_third(looks, *, in_cluster):
+    def back_at_the_third(looks, *, first):
         taken.append(looks)
         if len(taken) == 3:
             connection.links[0](True)
