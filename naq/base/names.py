@@ -217,6 +217,10 @@ class Names:
         """Subject of a lock, which one holder at a time may have."""
         return f"{self.prefix}.u.{key}"
 
+    def fence(self, queue: str) -> str:
+        """Subject of what workers have found out about a queue's consumer after its last start."""
+        return f"{self.prefix}.u.fence.{queue}"
+
     @property
     def keeper(self) -> str:
         """Subject of the message the stream of jobs begins with; no lock's key has a dot."""

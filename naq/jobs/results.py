@@ -8,7 +8,6 @@ stores under ``naqev.r.<job>``, which is what wakes whoever waits.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -38,6 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "job_error"]
 
+LEASES = 10
+"""How many leases (``ack_wait``) a record lives at least, whatever it is told. While the server is
+away nothing is delivered, and time passes: a job that has ended would run again."""
+
 
 @public
 class Results:
@@ -46,7 +49,9 @@ class Results:
     def __init__(self, connection: Connection, *, codec: Codec | None = None) -> None:
         self._connection = connection
         self._codec = codec or Codec.from_settings(connection.settings)
-        self._default_ttl = _whole_seconds(connection.settings.default_result_ttl)
+        settings = connection.settings
+        longest = max(settings.default_ack_wait, *settings.ack_wait_per_queue.values(), 0.0)
+        self._default_ttl = _whole_seconds(max(settings.default_result_ttl, LEASES * longest))
 
     @classmethod
     @asynccontextmanager
@@ -80,14 +85,31 @@ class Results:
         Raises:
             NaqConnectionError: the server cannot be reached.
         """
+        found = await self.look_up(job_ids)
+        return {
+            job_id: record for job_id, (record, _) in found.items() if isinstance(record, JobRecord)
+        }
+
+    async def look_up(
+        self, job_ids: Sequence[str]
+    ) -> dict[str, tuple[JobRecord | SerializationError, int]]:
+        """Return what :meth:`get` does, for several jobs, by id; without those that have no record.
+
+        One that cannot be read is returned as the reason.
+
+        Raises:
+            NaqConnectionError: the server cannot be reached.
+        """
         names = self._connection.names
-        found: dict[str, JobRecord] = {}
+        found: dict[str, tuple[JobRecord | SerializationError, int]] = {}
         for begin in range(0, len(job_ids), MOST_SUBJECTS):
             filters = [names.result(job_id) for job_id in job_ids[begin : begin + MOST_SUBJECTS]]
             for stored in await self._connection.streams.last_of(names.results_stream, filters):
-                with contextlib.suppress(SerializationError):
-                    record = self._open(stored)
-                    found[record.id] = record
+                job_id = stored.subject.rpartition(".")[2]
+                try:
+                    found[job_id] = self._open(stored), stored.seq
+                except SerializationError as exc:
+                    found[job_id] = exc, stored.seq
         return found
 
     async def put(self, record: JobRecord, *, ttl: float | None, expected: int) -> bool:
@@ -127,8 +149,12 @@ class Results:
             body, headers = self._codec.seal(record)
         except (ValueError, TypeError, OverflowError):
             body, headers = self._codec.seal(storable(record))
-        headers[TTL] = self._default_ttl if ttl is None else _whole_seconds(ttl)
+        headers[TTL] = self._default_ttl if ttl is None else self._ttl(record.queue, ttl)
         return self._connection.names.result(record.id), body, headers
+
+    def _ttl(self, queue: str, ttl: float) -> str:
+        """Return how long a record lives: as it says, but while its job may be delivered again."""
+        return _whole_seconds(max(ttl, LEASES * self._connection.settings.ack_wait(queue)))
 
     async def delete(self, job_id: str) -> bool:
         """Remove a job's record; return whether there was one."""

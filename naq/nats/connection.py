@@ -185,6 +185,16 @@ class Connection:
         return self._client.server_version
 
     @property
+    def server_id(self) -> str:
+        """The id of the server, another one after each of its starts."""
+        return self._client.server_id
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server belongs to a cluster: what it keeps may be led by another one."""
+        return self._client.clustered
+
+    @property
     def connected(self) -> bool:
         """Whether there is a link at this moment."""
         return self._client.connected
@@ -433,6 +443,7 @@ class Connection:
         *,
         on_jobs: Callable[[list[Message]], None],
         on_lost: Callable[[int], None],
+        on_break: Callable[[], None] | None = None,
     ) -> PullHandle:
         """Prepare to pull from a consumer; see :class:`naq.nats.pull.Pull`."""
         pull = Pull(
@@ -442,6 +453,7 @@ class Connection:
             consumer=consumer,
             on_jobs=self._seam.delivering(on_jobs),
             on_lost=self._seam.delivering(on_lost),
+            on_break=None if on_break is None else self._seam.delivering(lambda _: on_break()),
         )
         self._seam.post(pull.start)
         return PullHandle(pull, self._seam)

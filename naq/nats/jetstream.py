@@ -168,6 +168,13 @@ class ConsumerConfig(msgspec.Struct):
     pause_until: datetime | None = None
 
 
+class Raft(msgspec.Struct):
+    """Who leads a stream or consumer in a cluster, and since when."""
+
+    leader: str = ""
+    leader_since: str = ""
+
+
 class ConsumerInfo(msgspec.Struct):
     """A consumer at ``ts``: how far it is, what waits for it, and what it has handed out."""
 
@@ -183,6 +190,7 @@ class ConsumerInfo(msgspec.Struct):
     """Messages that were handed out and are not settled."""
     ts: datetime
     paused: bool = False
+    cluster: Raft | None = None
 
 
 class ConsumerPage(msgspec.Struct):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -86,6 +86,7 @@ class Pull:
         consumer: str,
         on_jobs: Callable[[list[Message]], None],
         on_lost: Callable[[int], None],
+        on_break: Callable[[Any], None] | None = None,
     ) -> None:
         """Prepare to pull from ``consumer`` of ``stream``.
 
@@ -96,12 +97,15 @@ class Pull:
             consumer: durable name of the consumer.
             on_jobs: gets each list of messages that arrived together.
             on_lost: gets how many messages of those asked for will not come; ask again.
+            on_break: called before messages that the consumer may send in another life of its own:
+                it may have forgotten some that it has sent.
         """
         self._client = client
         self._loop = loop
         self._subject = client.addressed(f"{CONSUMER_NEXT}.{stream}.{consumer}")
         self._on_jobs = on_jobs
         self._on_lost = on_lost
+        self._on_break = on_break or (lambda _: None)
         self._outstanding = 0
         self._generation = 0
         self._failures = 0
@@ -172,6 +176,7 @@ class Pull:
             self._on_lost(lost)
             return
         # 409: leadership change, consumer deleted, server shutting down; 503: nobody there.
+        self._on_break(None)
         delay = backoff.exponential(self._failures, initial=0.1, maximum=2.0, jitter=0.3)
         self._failures += 1
         self._loop.call_later(delay, self._on_lost, lost)
@@ -183,6 +188,7 @@ class Pull:
     def _forget(self) -> None:
         """Count everything asked for as lost, and begin another generation."""
         self._generation += 1
+        self._on_break(None)
         lost, self._outstanding = self._outstanding, 0
         self._on_lost(lost)
 

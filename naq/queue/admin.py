@@ -139,6 +139,7 @@ async def delete(connection: Connection, queue: str) -> Deleted:
     await streams.delete_consumer(names.jobs_stream, names.consumer(queue))
     connection.declared.discard(names.consumer(queue))
     jobs += await streams.purge(names.jobs_stream, names.queue_filter(queue))
+    await streams.purge(names.jobs_stream, names.fence(queue))
     dead = await streams.purge(names.results_stream, names.dead_letter(queue, "*"))
     await streams.purge(names.totals_stream, names.total(queue, "*"))
     return Deleted(jobs, dead)

@@ -1,7 +1,8 @@
 """One job in a worker's hands, from its delivery until its function has returned.
 
 ``take`` gives it to a slot, and the slot calls ``run``: admit (decode it, read its record if it may
-have one, decide), execute, and leave the rest to :mod:`naq.worker.conclude`.
+have one, decide), execute, and leave the rest to :mod:`naq.worker.conclude`. Before that, ``take``
+has the record of what may be a repetition read, for many jobs at once.
 
 What the server has fired of a plain schedule is delivered the same way. It needs no slot: a job is
 made of it.
@@ -30,6 +31,7 @@ from naq.worker.decide import FIRST, Bury, Run, Skip, on_delivery
 from naq.worker.execute import Threads, execute
 from naq.worker.held import Held, Running
 from naq.worker.intake.demand import Turns
+from naq.worker.intake.lookups import Lookups
 from naq.worker.life.ledger import State
 from naq.worker.slots import Slots
 from naq.worker.suspects import Suspects
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from naq.jobs.coding.codec import Codec
+    from naq.jobs.results import Results
     from naq.nats.connection import Connection, Message
     from naq.queue.tracing import AttemptSpan
     from naq.worker.conclude import Conclusions
@@ -70,6 +73,7 @@ class Handler:
         services: TaskGroup,
         *,
         codec: Codec,
+        results: Results,
         settler: Settler,
         conclusions: Conclusions,
         concurrency: int,
@@ -89,6 +93,7 @@ class Handler:
             jobs: where all else lives that is done with jobs.
             services: where threads are waited for; outlives the jobs.
             codec: what may be decoded here.
+            results: where records are looked up.
             settler: reads records.
             conclusions: bring jobs to their end.
             concurrency: how many jobs run at the same time.
@@ -134,6 +139,7 @@ class Handler:
         self._threads = Threads(
             services, concurrency, left=self._thread_left, returned=self._slots.unblock
         )
+        self._lookups = Lookups(results, known=self._submit)
         self._advance = Advance(connection, codec)
         self._tracing = tracing()
         self._crowded = anyio.Event()
@@ -161,13 +167,14 @@ class Handler:
 
     # ----------------------------------------------------------------- taking
 
-    def take(self, queue: str, message: Message, delivery: Delivery) -> None:
-        """Accept a job from the server."""
+    def take(self, queue: str, message: Message, delivery: Delivery, doubted: bool) -> None:
+        """Accept a job from the server; ``doubted`` if it may have come before."""
         job_id = message.subject.rpartition(".")[2]
         if job_id.endswith(FIRE_MARK):
             schedule_id = job_id.removesuffix(FIRE_MARK)
             name = f"naq fire {schedule_id}"
-            self._tasks.start_soon(self._fire, schedule_id, message, delivery, name=name)
+            again = doubted or delivery.delivered > 1
+            self._tasks.start_soon(self._fire, schedule_id, message, again, name=name)
             return
         held = self._conclusions.held.get(job_id)
         if held is not None:
@@ -187,9 +194,25 @@ class Handler:
         )
         held.place = self._ledger.enter(message.reply, message.subject)
         self._conclusions.held[job_id] = held
+        if doubted:
+            self._lookups.add(held)
+            return
         if self._slots.free <= 0:
             self._crowded.set()
         self._slots.submit(held)
+
+    def _submit(self, held: Held) -> None:
+        """Give a slot to a job that was looked up."""
+        if self.draining:
+            self._conclusions.hand_back(held)
+            return
+        if self._slots.free <= 0:
+            self._crowded.set()
+        self._slots.submit(held)
+
+    async def look_up(self) -> None:
+        """Read the records of jobs that may have come before, until cancelled."""
+        await self._lookups.run()
 
     def room(self) -> int:
         """Return how many jobs there is room for.
@@ -201,7 +224,7 @@ class Handler:
         if self._slots.closed:
             return 0
         ahead = 2 * self._concurrency if self._usual_duration < SHORT else 0
-        return self._slots.free + ahead - self._conclusions.excess
+        return self._slots.free + ahead - self._conclusions.excess - len(self._lookups)
 
     async def hand_back_late(self) -> None:
         """Hand back jobs that have waited for a slot for too long, until cancelled."""
@@ -228,7 +251,7 @@ class Handler:
     def hand_back_waiting(self) -> None:
         """Hand back jobs that have not been started, so that other workers run them now."""
         self._clear()
-        for held in self._suspects.drain():
+        for held in (*self._suspects.drain(), *self._lookups.drain()):
             self._conclusions.hand_back(held)
 
     def _clear(self) -> None:
@@ -241,15 +264,15 @@ class Handler:
         self.draining = True
         self.hand_back_waiting()
 
-    async def _fire(self, schedule_id: str, message: Message, delivery: Delivery) -> None:
-        """Make a job of what the server has fired of a schedule."""
+    async def _fire(self, schedule_id: str, message: Message, again: bool) -> None:
+        """Make a job of what the server has fired of a schedule, perhaps not for the first time."""
 
         def fire() -> Awaitable[None]:
             return self._advance.fire(
                 schedule_id,
                 stored_at(message.reply),
                 revision(message.headers),
-                again=delivery.delivered > 1,
+                again=again,
             )
 
         with self._conclusions.shielded():
@@ -307,7 +330,7 @@ class Handler:
         headers = held.headers
         if (
             held.delivery.delivered > 1
-            or held.first is not None
+            or not held.plain
             or ATTEMPT in headers
             or CHECK in headers
             or held.cancelled
@@ -334,6 +357,8 @@ class Handler:
 
     async def _decide(self, held: Held) -> Run | Skip | Bury | None:
         """Decide whether a job is to run; None to hand it back."""
+        if held.known and held.record is not None and held.record.status.final:
+            return Skip(held.record.status)
         try:
             held.job = job = self._decoded(held)
         except SerializationError as exc:
@@ -341,7 +366,9 @@ class Handler:
             reason = f"cannot be decoded: {exc}"
             return Bury(reason, failure)
         headers = held.headers
-        if held.delivery.delivered > 1 or ATTEMPT in headers or CHECK in headers:
+        if not held.known and (
+            held.delivery.delivered > 1 or ATTEMPT in headers or CHECK in headers
+        ):
             await self._settler.read(held)
         if held.cancelled or self.draining:
             return None

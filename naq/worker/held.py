@@ -67,6 +67,8 @@ class Held(msgspec.Struct, eq=False):
         scope: while it runs, to cancel it.
         cancelled: whether somebody has cancelled it.
         concluded: whether its outcome is known.
+        plain: whether nothing is known of it but this delivery.
+        known: whether its record was looked up when it arrived.
     """
 
     id: str
@@ -85,9 +87,12 @@ class Held(msgspec.Struct, eq=False):
     cancelled: bool = False
     concluded: bool = False
     place: int = 0
+    plain: bool = True
+    known: bool = False
 
     def again(self, reply: str, delivery: Delivery, now: float) -> None:
         """Go on under another name: the server has delivered it again, while we have it."""
+        self.plain = False
         self.first = self.first or self.delivery
         self.reply, self.delivery, self.arrived_at = reply, delivery, now
 

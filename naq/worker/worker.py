@@ -47,6 +47,7 @@ from naq.settings import Settings
 from naq.worker.conclude import Conclusions
 from naq.worker.decide import SHORT_DELAY
 from naq.worker.handler import HOLD, Handler
+from naq.worker.intake.fence import Fence
 from naq.worker.intake.intake import Intake
 from naq.worker.life.leases import Leases
 from naq.worker.life.ledger import Ledger, opened
@@ -82,6 +83,7 @@ class _Parts:
     """What a worker is made of while it runs, in the order in which they need each other."""
 
     connection: Connection
+    fence: Fence
     intake: Intake
     conclusions: Conclusions
     handler: Handler
@@ -415,7 +417,8 @@ class Worker:
         services: TaskGroup,
         jobs: TaskGroup,
     ) -> _Parts:
-        intake = Intake(connection, self.queues)
+        fence = Fence(connection, self._codec, self.queues)
+        intake = Intake(connection, self.queues, fence)
         intake.pause(on=self._paused)
         results = Results(connection, codec=self._codec)
         settler = Settler(
@@ -441,6 +444,7 @@ class Worker:
             jobs,
             services,
             codec=self._codec,
+            results=results,
             settler=settler,
             conclusions=conclusions,
             concurrency=self.concurrency,
@@ -452,7 +456,7 @@ class Worker:
             handed_back=intake.handed_back,
             several=len(self.queues) > 1,
         )
-        return _Parts(connection, intake, conclusions, handler)
+        return _Parts(connection, fence, intake, conclusions, handler)
 
     async def _work(
         self,
@@ -471,6 +475,9 @@ class Worker:
             paused=handler.hand_back_waiting,
         )
         try:
+            await parts.fence.find()
+            jobs.start_soon(parts.fence.keep, name="naq worker fence")
+            jobs.start_soon(handler.look_up, name="naq worker lookups")
             jobs.start_soon(take, name="naq worker intake")
             jobs.start_soon(handler.hand_back_late, name="naq worker overflow")
             if self.burst:

@@ -64,6 +64,8 @@ class Client:
     def __init__(self, target: Target, *, name: str = "naq") -> None:
         """Describe a connection to ``target``; ``name`` is shown in the server's monitoring."""
         self.server_version = ""
+        self.server_id = ""
+        self.clustered = False
         self.connected = False
         self.exchanges: Exchanges
         self.context: Context
@@ -225,6 +227,7 @@ class Client:
         self._attempts = 0
         exchanges = self.exchanges
         exchanges.max_payload = self._nc.max_payload
+        self.server_id, self.clustered = self._nc.server_id, self._nc.clustered
         first = not exchanges.inbox
         if first:
             exchanges.inbox = self._nc.new_inbox()

@@ -84,6 +84,16 @@ class NatsClient(Client):
             await self._process_op_err(exc)
 
     @property
+    def server_id(self) -> str:
+        """The id of the server, which makes itself another one at each start."""
+        return str(self._server_info.get("server_id", ""))
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server belongs to a cluster."""
+        return bool(self._server_info.get("cluster"))
+
+    @property
     def socket(self) -> int | None:
         """The descriptor of the link's socket, None where there is no link or it is not known."""
         stream = self._stream()

@@ -42,6 +42,8 @@ class Demand:
         backlog: jobs that wait there, as far as is known.
         turn: the number of the last request, among all of this worker.
         heard_at: when it was last asked or last answered; seconds of any clock.
+        newest: the sequence of the last job that has come: no later one is before it unless it
+            comes again.
     """
 
     queue: str
@@ -49,6 +51,7 @@ class Demand:
     backlog: int = 0
     turn: int = 0
     heard_at: float = 0.0
+    newest: int = 0
 
     def asked(self, count: int, *, turn: int, now: float) -> None:
         """Note that a request was sent."""

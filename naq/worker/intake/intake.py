@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from naq.nats.connection import Connection, Message, PullHandle
+    from naq.worker.intake.fence import Fence
 
-    Take = Callable[[str, Message, Delivery], None]
+    Take = Callable[[str, Message, Delivery, bool], None]
 
 __all__ = ["Intake"]
 
@@ -37,9 +38,10 @@ STOP_TIMEOUT = 5.0
 class Intake:
     """Standing requests of one worker."""
 
-    def __init__(self, connection: Connection, queues: Iterable[str]) -> None:
+    def __init__(self, connection: Connection, queues: Iterable[str], fence: Fence) -> None:
         """Prepare to take jobs of these queues; nothing is asked for yet."""
         self._connection = connection
+        self._fence = fence
         self._demand = {queue: Demand(queue) for queue in queues}
         self._demands = list(self._demand.values())
         self._several = len(self._demands) > 1
@@ -80,7 +82,8 @@ class Intake:
         Args:
             room: how many jobs there is room for now.
             holding: how many jobs of each queue run or wait here; asked if there are several.
-            take: called with queue, message and delivery of each job.
+            take: called with queue, message and delivery of each job, and whether that may be a
+                repetition.
             paused: called when a pause has come into force: nothing more will arrive.
         """
         while True:
@@ -134,6 +137,7 @@ class Intake:
                 names.consumer(queue),
                 on_jobs=partial(self._on_jobs, demand, take),
                 on_lost=partial(self._on_lost, demand),
+                on_break=partial(self._on_break, demand),
             )
 
     async def _close(self) -> None:
@@ -156,10 +160,16 @@ class Intake:
         demand.lost(lost)
         self.want()
 
+    def _on_break(self, demand: Demand) -> None:
+        demand.newest = 0
+        self._fence.doubt()
+
     def _on_jobs(self, demand: Demand, take: Take, messages: list[Message]) -> None:
-        pending = demand.backlog
+        pending, seq = demand.backlog, 0
+        doubted = max(demand.newest, self._fence.seq)
         for message in messages:
             delivered, seq, pending = metadata(message.reply)
-            take(demand.queue, message, Delivery(seq, delivered))
+            take(demand.queue, message, Delivery(seq, delivered), seq <= doubted)
+        demand.newest = max(demand.newest, seq)
         demand.answered(len(messages), backlog=pending, now=time.monotonic())
         self.want()

@@ -366,11 +366,19 @@ async def test_a_job_that_is_started_in_time_does_not_expire(queue, run_worker):
         assert await job.result(timeout=10) == 1
 
 
-async def test_a_result_is_kept_as_long_as_asked(queue, run_worker, eventually):
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(None, 604_800), (3600, 3600), (1, 300)], ids=["default", "longer", "less"]
+)
+async def test_a_result_is_kept_as_long_as_asked_but_for_ten_leases_at_least(
+    queue, connection, run_worker, asked, kept
+):
+    names = connection.names
     async with run_worker():
-        job = await queue.enqueue(add, 1, 1, result_ttl=1)
+        job = await queue.enqueue(add, 1, 1, result_ttl=asked)
         await job.result(timeout=10)
-        await eventually(lambda: is_forgotten(job))
+
+    stored = await connection.streams.get(names.results_stream, names.result(job.id))
+    assert stored.headers["Nats-TTL"] == str(kept)
 
 
 async def test_greeting_goes_to_its_own_queue(connection, run_worker):
@@ -385,11 +393,3 @@ async def is_running(job):
 async def is_empty(queue):
     stats = await queue.stats()
     return not (stats.depth or stats.running)
-
-
-async def is_forgotten(job):
-    try:
-        await job.status()
-    except JobNotFoundError:
-        return True
-    return False

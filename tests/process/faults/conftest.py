@@ -116,12 +116,17 @@ def env(settings):
 
 @pytest.fixture
 def start_worker(env, tmp_path):
-    """``start_worker("--concurrency", "2")``: a worker process that takes jobs."""
+    """``start_worker("--concurrency", "2")``: a worker process that takes jobs.
+
+    ``backend``: asyncio (with uvloop), plain asyncio, trio.
+    """
     started = []
 
     def start(*arguments, backend="asyncio", step=None, pass_fds=(), wait=True, **more):
         if step is None:
-            command = [sys.executable, "-m", "naq", "worker", "default", "--backend", backend]
+            module = {"plain asyncio": "benchmarks.measures.no_uvloop"}.get(backend, "naq")
+            loop = backend.removeprefix("plain ")
+            command = [sys.executable, "-m", module, "worker", "default", "--backend", loop]
             command += arguments
         else:
             command = [sys.executable, str(SUPPORT / "fault_worker.py"), step]
