@@ -66,6 +66,8 @@ PENDING_MESSAGES = "Nats-Pending-Messages"
 # Error codes (``err_code``).
 CONFLICT = 10071
 """A compare-and-set that failed: another message stands there than was expected."""
+NO_PEERS = 10005
+"""There are fewer nodes now than a stream is to have copies."""
 STREAM_NOT_FOUND = 10059
 STREAM_NAME_IN_USE = 10058
 CONSUMER_NOT_FOUND = 10014

@@ -255,8 +255,21 @@ class Streams:
         return await self.api(f"{jetstream.STREAM_INFO}.{stream}", question, StreamInfo)
 
     async def create_stream(self, config: dict[str, Any]) -> StreamInfo:
-        """Create a stream; refused if there is another one of its name."""
-        return await self.api(f"{jetstream.STREAM_CREATE}.{config['name']}", config, StreamInfo)
+        """Create a stream; refused if there is another one of its name.
+
+        A cluster that is not whole yet has no place for it: that is waited for.
+        """
+        subject = f"{jetstream.STREAM_CREATE}.{config['name']}"
+        deadline, attempt = time.monotonic() + REQUEST_TIMEOUT, 0
+        while True:
+            try:
+                return await self.api(subject, config, StreamInfo)
+            except ServerRefusedError as exc:
+                pause = backoff.exponential(attempt, initial=0.1, maximum=1.0, jitter=0.3)
+                if exc.code != jetstream.NO_PEERS or time.monotonic() + pause > deadline:
+                    raise
+            attempt += 1
+            await anyio.sleep(pause)
 
     async def update_stream(self, config: dict[str, Any]) -> StreamInfo:
         """Give a stream another configuration; refused where the server cannot change it so."""

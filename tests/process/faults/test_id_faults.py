@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from fault_jobs import noted
-from fault_waits import until
+from fault_waits import freeze, until
 
 import naq
 from naq.exceptions import NaqConnectionError
@@ -133,7 +133,7 @@ async def test_a_server_killed_after_storing_and_the_job_runs_before_the_resend(
 async def test_a_server_killed_before_it_answers(settings, broker, start_worker, notes, job_id):
     options = {"job_id": job_id} if job_id else {}
     async with naq.Queue("default", settings=settings) as queue:
-        broker.process.send_signal(signal.SIGSTOP)
+        freeze(broker.process)
         jobs = []
 
         async def enqueue():
@@ -169,13 +169,13 @@ async def test_a_frozen_server_that_thaws_with_old_copies(  # noqa: PLR0917
 
         async def frozen_after(self, ids):
             found = await known(self, ids)
-            broker.process.send_signal(signal.SIGSTOP)
+            freeze(broker.process)
             return found
 
         monkeypatch.setattr(ChosenIds, "known", frozen_after)
         monkeypatch.setattr(Store, "encode", counted)
         if job_id is None:
-            broker.process.send_signal(signal.SIGSTOP)
+            freeze(broker.process)
         jobs = []
 
         async def enqueue():
@@ -211,7 +211,7 @@ async def test_a_server_that_stays_away(settings, broker, monkeypatch):
             return await store(*args, **options, timeout=0.3)
 
         monkeypatch.setattr(connection, "store", briefly)
-        broker.process.send_signal(signal.SIGSTOP)
+        freeze(broker.process)
         with pytest.raises(NaqConnectionError, match=r"not known whether .* repeat .* same id"):
             await queue.enqueue(noted, "", "x")
         broker.process.send_signal(signal.SIGCONT)
